@@ -1,0 +1,5 @@
+"""python -m tuneline"""
+
+from tuneline.cli import main
+
+main()

@@ -1,0 +1,42 @@
+"""Batches: features padded to the longest of their batch.
+
+    [{"input_ids": [101, 7592, 102]}, {"input_ids": [101, 102]}]
+    → input_ids (2, 3), attention_mask (2, 3)
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from tuneline.tasks.base import Feature
+
+IGNORED_LABEL = -100  # transformers' losses skip positions with this label
+
+
+class PadBatch:
+    """Collate features: lists are padded to the longest one, plain numbers are stacked."""
+
+    def __init__(self, pad_token_id: int) -> None:
+        self.fill = {"input_ids": pad_token_id, "labels": IGNORED_LABEL}
+
+    def __call__(self, features: Sequence[Feature]) -> dict[str, torch.Tensor]:
+        names = [name for name in ("input_ids", "token_type_ids", "labels") if features[0].get(name) is not None]
+        batch = {name: self._column(name, [feature[name] for feature in features]) for name in names}
+        lengths = torch.tensor([len(feature["input_ids"]) for feature in features])
+        batch["attention_mask"] = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+        return batch
+
+    def _column(self, name: str, values: list[Any]) -> torch.Tensor:
+        if not isinstance(values[0], list):
+            return torch.tensor(values)
+        longest = max(len(value) for value in values)
+        fill = self.fill.get(name, 0)
+        return torch.tensor([value + [fill] * (longest - len(value)) for value in values])
+
+
+def by_length(features: Sequence[Feature], batch_size: int) -> Iterator[list[int]]:
+    """Positions of features, longest first, in batches. Like lengths share a batch, which saves padding."""
+    order = sorted(range(len(features)), key=lambda i: -len(features[i]["input_ids"]))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]

@@ -1,0 +1,44 @@
+"""What a person can mend. These print without a traceback and end with exit code 2.
+
+    PipelineError
+    ├── ParamsError       params.yaml
+    ├── DataError         raw rows and the files they stand in
+    ├── CheckpointError   pretrained weights and tokenizers
+    ├── StorageError      the disk: no space, no permission
+    └── TrackingError     MLflow: the tracking server and the registry
+
+Anything else is a bug of ours and keeps its traceback.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class PipelineError(Exception):
+    """Says where, what was found, what was expected, and what to do next."""
+
+
+class ParamsError(PipelineError):
+    """params.yaml holds something a run cannot start from."""
+
+
+class DataError(PipelineError):
+    """Raw data that cannot be read, or that fails its checks."""
+
+
+class CheckpointError(PipelineError):
+    """A pretrained checkpoint that cannot be found, trusted or used."""
+
+
+class StorageError(PipelineError):
+    """A file that could not be written."""
+
+
+class TrackingError(PipelineError):
+    """The tracking server or the model registry did not do what was asked."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?` for the nearest known word, or an empty string when none is near."""
+    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" Did you mean '{near[0]}'?" if near else ""

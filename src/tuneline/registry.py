@@ -1,0 +1,151 @@
+"""The model registry: versions, the champion alias, and the one rule that moves it."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from tuneline.errors import TrackingError
+from tuneline.tracking import tracking_uri
+
+CHAMPION = "champion"
+MODEL_DIGEST, TEST_DIGEST, SCORE = "tuneline.model_digest", "tuneline.test_sha256", "tuneline.score."
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What became of a challenger, and on what grounds."""
+
+    outcome: str  # "promoted", "kept" (the champion stays) or "champion" (it already was)
+    reason: str
+    metric: str
+    challenger: float
+    champion: float | None
+    champion_version: str | None
+
+    def tags(self) -> dict[str, str]:
+        """As tags of the model version."""
+        return {f"tuneline.decision.{name}": str(value) for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The challenger must beat the champion by more than minimum_effect on this metric."""
+
+    metric: str
+    higher_is_better: bool
+    minimum_effect: float
+
+    def beats(self, challenger: float, champion: float) -> bool:
+        gain = challenger - champion if self.higher_is_better else champion - challenger
+        return gain > self.minimum_effect
+
+
+def registry_lock(name: str) -> AbstractContextManager[Any]:
+    """One promotion at a time on this host, for one registry and one model."""
+    key = hashlib.sha256(f"{tracking_uri()}\n{name}".encode()).hexdigest()[:32]
+    return FileLock(Path(tempfile.gettempdir()) / f"tuneline-{key}.lock", mode=0o666)
+
+
+def find_version(client: MlflowClient, name: str, model_digest: str) -> ModelVersion | None:
+    """The version that holds exactly this model folder, or None."""
+    found = client.search_model_versions(f"name = '{name}' and tags.`{MODEL_DIGEST}` = '{model_digest}'")
+    return min(found, key=lambda version: int(version.version)) if found else None
+
+
+def ensure_version(
+    client: MlflowClient, name: str, run_id: str, folder: Path, model_digest: str, tags: Mapping[str, str]
+) -> tuple[ModelVersion, bool]:
+    """The version of this model folder, and whether it was made just now. The folder is copied to the
+    tracking server, because the next training replaces the one in this checkout."""
+    known = find_version(client, name, model_digest)
+    if known is not None:
+        return known, False
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise TrackingError(f"register.name '{name}': the registry refused it: {error.message}") from error
+    client.log_artifacts(run_id, str(folder), "model")
+    source = f"{client.get_run(run_id).info.artifact_uri}/model"
+    version = client.create_model_version(
+        name, source, run_id, tags={MODEL_DIGEST: model_digest, **tags}, await_creation_for=0
+    )
+    return version, True
+
+
+def champion(client: MlflowClient, name: str) -> ModelVersion | None:
+    """The version that the alias points to, or None."""
+    try:
+        return client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def promote_if_better(
+    client: MlflowClient, name: str, challenger: ModelVersion, score: float, rule: Rule,
+    champion_score: Callable[[ModelVersion], float | None],
+) -> Decision:  # fmt: skip
+    """Move the alias when the challenger is better on the same test rows. Call it under registry_lock.
+
+    champion_score gives the champion's score on these rows, or None when it cannot be had. The lock holds on
+    one host only, so the alias is read again after it was set, and the comparison is made anew when another
+    host came between.
+    """
+    for _ in range(10):
+        current = champion(client, name)
+        decision = _decide(current, challenger, score, rule, champion_score)
+        if decision.outcome != "promoted":
+            return decision
+        latest = champion(client, name)
+        if (latest and latest.version) != (current and current.version):
+            continue
+        client.set_registered_model_alias(name, CHAMPION, challenger.version)
+        settled = champion(client, name)
+        if settled is not None and settled.version == challenger.version:
+            return decision
+    raise TrackingError(
+        f"{name}: the champion alias kept moving while version {challenger.version} was compared. Run dvc repro again."
+    )
+
+
+def _decide(
+    current: ModelVersion | None, challenger: ModelVersion, score: float, rule: Rule,
+    champion_score: Callable[[ModelVersion], float | None],
+) -> Decision:  # fmt: skip
+    if current is None:
+        return Decision("promoted", "there was no champion", rule.metric, score, None, None)
+    if current.version == challenger.version:
+        return Decision("champion", "it is the champion already", rule.metric, score, score, current.version)
+    held = champion_score(current)
+    if held is None:
+        reason = f"the champion, version {current.version}, cannot be scored on these test rows"
+        return Decision("kept", reason, rule.metric, score, None, current.version)
+    better = rule.beats(score, held)
+    limit = f" by more than {rule.minimum_effect:g}" if rule.minimum_effect else ""
+    reason = f"{rule.metric} {score:.4f} is {'' if better else 'not '}better than {held:.4f}{limit}"
+    return Decision("promoted" if better else "kept", reason, rule.metric, score, held, current.version)
+
+
+def recorded_score(version: ModelVersion, metric: str, test_digest: str) -> float | None:
+    """The score a version carries, when it was measured on these very test rows."""
+    if version.tags.get(TEST_DIGEST) != test_digest:
+        return None
+    value = version.tags.get(SCORE + metric)
+    return None if value is None else float(value)
+
+
+def score_tags(metrics: Mapping[str, float], test_digest: str) -> dict[str, str]:
+    """Scores and the rows they were measured on, as tags; every digit is kept."""
+    return {TEST_DIGEST: test_digest, **{SCORE + name: json.dumps(value) for name, value in metrics.items()}}

@@ -1,0 +1,245 @@
+"""The raw rows of a set, whatever its format, as Arrow record batches.
+
+    file                        row  split  id     group  time  text            label
+    data/raw/reviews/train.csv  417  train  r0416  null   null  "Broke at once" negative
+
+`row` is where a person finds it: the line its record begins on (the header is line 1), or the row or item
+counted from 1 in Parquet and JSON. Then the task's columns stand under our names.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tuneline.errors import DataError, did_you_mean
+from tuneline.formats import column_names, parse
+from tuneline.formats.base import Chunk, Problems, Reading, Source
+from tuneline.formats.delimited import DELIMITERS, other_delimiter
+from tuneline.formats.files import find_files
+from tuneline.params import Data
+from tuneline.tasks.base import Task
+
+KEYS = ("id", "group", "time")
+
+
+def read_rows(folder: Path, data: Data, task: Task) -> Iterator[pa.RecordBatch]:
+    """Stream all rows of a set: file, row, split, id, group, time, then the task's columns, as strings.
+
+    A column that is not there, and need not be, is null. DataError names every broken row of a file.
+    """
+    format_, sources, _ = find_files(folder, data)
+    columns = _columns(data, task)
+    reading = _reading(data, [column.theirs for column in columns])
+    _check_columns(format_, sources, reading, columns)
+    for source in sources:
+        problems = Problems(source.shown)
+        for chunk in parse(format_, source, reading):
+            batch = _batch(chunk, source, columns, problems)
+            if not problems.count:
+                yield batch
+        problems.raise_any()
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What one file of a set holds."""
+
+    shown: str
+    split: str | None
+    rows: int
+    columns: list[str]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a set holds, after all of it was parsed."""
+
+    format: str
+    files: list[FileFacts]
+    first: dict[str, Any]  # the first row of the first file
+    not_read: list[str] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        return sum(file.rows for file in self.files)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that every file has, in the order of the first."""
+        return [name for name in self.files[0].columns if all(name in file.columns for file in self.files)]
+
+
+def describe(folder: Path, data: Data) -> Description:
+    """Parse every file to its end and say what was found. No task is asked for: any columns will do."""
+    format_, sources, not_read = find_files(folder, data)
+    facts: list[FileFacts] = []
+    first: dict[str, Any] = {}
+    for source in sources:
+        names: dict[str, None] = {}
+        count = 0
+        for chunk in parse(format_, source, _reading(data, None)):
+            first = first or {name: _plain(values[0]) for name, values in chunk.columns.items()}
+            names |= dict.fromkeys(chunk.columns)
+            count += len(chunk.numbers)
+        facts.append(FileFacts(source.shown, source.split, count, list(names)))
+    return Description(format_, facts, first, not_read)
+
+
+# Columns
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    ours: str
+    theirs: str
+    kind: str  # text, label or key
+    required: bool
+
+
+def _columns(data: Data, task: Task) -> list[_Wanted]:
+    keys = [_Wanted(key, data.columns[key], "key", True) for key in KEYS if key in data.columns]
+    return keys + [
+        _Wanted(name, data.columns.get(name, name), column.kind, column.required or name in data.columns)
+        for name, column in task.columns.items()
+    ]
+
+
+def _reading(data: Data, wanted: Collection[str] | None) -> Reading:
+    return Reading(data.encoding, data.delimiter, data.header, data.column_names, wanted)
+
+
+def _check_columns(format_: str, sources: list[Source], reading: Reading, columns: list[_Wanted]) -> None:
+    """DataError with every missing column of every file, as told by each file's first rows."""
+    problems, hints = [], set()
+    for source in sources:
+        found = column_names(format_, source, reading)
+        missing = [column for column in columns if column.required and column.theirs not in found]
+        for column in missing:
+            as_mapped = f" (data.columns.{column.ours})" if column.theirs != column.ours else ""
+            problems.append(
+                f"{source.shown}: no column {column.theirs!r}{as_mapped}. Found columns: {', '.join(found)}."
+                f"{did_you_mean(column.theirs, found)}"
+            )
+        delimiter = other_delimiter(found) if missing else None
+        if delimiter:
+            hints.add(
+                f'The columns look separated by {delimiter!r}: set data.delimiter: "{_escaped(delimiter)}".'
+            )
+    if not problems:
+        return
+    if not hints:
+        hints.add("Name the columns with data.columns, ours to theirs, as in {label: category}.")
+        if format_ in DELIMITERS and reading.header:
+            hints.add("If the files have no header: data.header: false and data.column_names: [text, label].")
+    raise DataError("\n".join([*problems, *sorted(hints, reverse=True)]))
+
+
+def _escaped(delimiter: str) -> str:
+    return "\\t" if delimiter == "\t" else delimiter
+
+
+# Values
+
+
+def _batch(chunk: Chunk, source: Source, columns: Sequence[_Wanted], problems: Problems) -> pa.RecordBatch:
+    count = len(chunk.numbers)
+    nothing = pa.nulls(count, pa.string())
+    batch: dict[str, pa.Array] = {
+        "file": pa.repeat(source.shown, count),
+        "row": pa.array(chunk.numbers, pa.int64()),
+        "split": pa.repeat(pa.scalar(source.split, pa.string()), count),
+        **dict.fromkeys(KEYS, nothing),
+    }
+    for column in columns:
+        values = chunk.columns.get(column.theirs)
+        batch[column.ours] = nothing if values is None else _strings(values, column, chunk.numbers, problems)
+    return pa.RecordBatch.from_pydict(batch)
+
+
+def _strings(
+    values: Sequence[Any] | pa.Array, column: _Wanted, numbers: Sequence[int], problems: Problems
+) -> pa.Array:
+    """Values as an Arrow array of strings. What is none is a problem, and null in the array."""
+    if isinstance(values, pa.Array):
+        array = _cast(values, column, problems.shown)
+    else:
+        try:
+            array = pa.array(values, pa.string())
+        except (pa.ArrowException, UnicodeEncodeError, TypeError):
+            array = pa.array(
+                [_string(value, column, n, problems) for value, n in zip(values, numbers, strict=True)],
+                pa.string(),
+            )
+    if column.kind == "text":
+        return array
+    return pc.if_else(
+        pc.equal(array, ""), pa.scalar(None, pa.string()), array
+    )  # an empty field names nothing
+
+
+def _string(value: Any, column: _Wanted, number: int, problems: Problems) -> str | None:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            half = value[error.start]
+            problems.add(
+                number,
+                f"{column.theirs} holds \\u{ord(half):04x} at character {error.start + 1}: half of a pair, "
+                "and no character by itself. Write the text again as UTF-8",
+            )
+            return None
+        return value
+    if value is None:
+        return None
+    if column.kind != "text" and isinstance(value, int):
+        return str(value).lower()  # true, false, 1
+    expected = "a string" if column.kind == "text" else "a string, an integer or a boolean"
+    problems.add(number, f"{column.theirs} is {value!r:.60}, {_type(value)}. Expected {expected}")
+    return None
+
+
+def _type(value: Any) -> str:
+    names = {float: "a decimal number", bool: "a boolean", int: "a number", dict: "an object", list: "a list"}
+    return names.get(type(value), type(value).__name__)
+
+
+def _cast(values: pa.Array, column: _Wanted, shown: str) -> pa.Array:
+    """An Arrow column as strings, or a DataError that names its type."""
+    type_ = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    types = pa.types
+    allowed = [types.is_string, types.is_large_string, types.is_string_view, types.is_null]
+    if column.kind != "text":
+        allowed += [types.is_integer, types.is_boolean]
+    if column.kind == "key":
+        allowed += [types.is_date, types.is_timestamp]
+    if any(is_type(type_) for is_type in allowed):
+        array = pc.cast(values, pa.string())
+        return (
+            pc.replace_substring(array, " ", "T", max_replacements=1) if types.is_timestamp(type_) else array
+        )
+    expected = {
+        "text": "string",
+        "label": "string, integer or boolean",
+        "key": "string, integer, date or timestamp",
+    }[column.kind]
+    raise DataError(
+        f"{shown}: column {column.theirs!r} is of type {type_}, expected {expected}. Write the file again "
+        f"with this column as strings, or name another one with data.columns.{column.ours}."
+    )
+
+
+def _plain(value: Any) -> Any:
+    return value.as_py() if isinstance(value, pa.Scalar) else value
+
+
+def preview(row: Mapping[str, Any], *, width: int = 60) -> dict[str, str]:
+    """A row in short, for messages: each value in at most `width` characters."""
+    return {
+        name: repr(value) if len(repr(value)) <= width else f"{repr(value)[:width]}…"
+        for name, value in row.items()
+    }

@@ -1,0 +1,125 @@
+"""evaluate: the model folder and the test split → scores, predictions, plots and the report."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tuneline import curves, layout
+from tuneline.baselines import BASELINES
+from tuneline.digests import digest, file_digest
+from tuneline.inference import Predictor
+from tuneline.layout import split_file, staged
+from tuneline.log import report
+from tuneline.params import Sections
+from tuneline.parquet import read_rows
+from tuneline.reporting import ReportFacts, render
+from tuneline.tasks.base import Prediction, Row, Score, Task
+
+SECTIONS = ("data", "task", "model", "tokenize", "train", "evaluate")
+
+
+def run(params: Sections) -> None:
+    predictor = Predictor.load(layout.MODEL)
+    task, labels = params.task, predictor.labels
+    features, rows = read_rows(split_file(layout.TOKENIZED, "test")), read_rows(split_file(layout.VALIDATED, "test"))
+    predictions = predictor.predict_features(features, params.evaluate.per_device_eval_batch_size)
+    score = task.score(predictions, rows, labels)
+    baseline = _baseline(task, rows, labels) if params.evaluate.baseline else None
+    evaluation = {
+        "test_rows": len(rows),
+        "test_sha256": file_digest(split_file(layout.VALIDATED, "test")),
+        "metrics": score.metrics,
+        "baseline": baseline,
+        **score.details,
+    }
+    plots = task.plots(predictions, rows, labels)
+    errors = _worst_errors(predictions, rows, score, params.evaluate.worst_errors)
+    outs = (layout.EVALUATION, layout.PREDICTIONS, layout.PLOTS, layout.REPORT)
+    with staged(*outs) as [evaluation_file, predictions_file, plots_folder, report_file]:
+        evaluation_file.write_text(json.dumps(evaluation, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        _write_predictions(predictions_file, predictions, rows, score)
+        plots_folder.mkdir()
+        for name, lines in plots.items():
+            _write_csv(plots_folder / f"{name}.csv", lines)
+        facts = _facts(params, labels, evaluation, plots, errors)
+        report_file.write_text(render(facts), encoding="utf-8")
+    against = f", bag of words {baseline[task.default_metric]:.4f}" if baseline else ""
+    metric = task.default_metric
+    report("evaluate", f"{len(rows):,} test rows, {metric} {score.metrics[metric]:.4f}{against}")
+
+
+def _baseline(task: Task, rows: Sequence[Row], labels: Sequence[str]) -> dict[str, float] | None:
+    if task.baseline is None:
+        return None
+    train = read_rows(split_file(layout.VALIDATED, "train"))
+    return task.score(BASELINES[task.baseline](train, rows, labels), rows, labels).metrics
+
+
+def _write_predictions(path: Path, predictions: Sequence[Prediction], rows: Sequence[Row], score: Score) -> None:
+    """One line per test row: the row itself, what was predicted, and the row's score."""
+    lines = [
+        {**row, **{f"predicted_{name}" if name in row else name: value for name, value in prediction.items()},
+         "row_score": float(points)}
+        for row, prediction, points in zip(rows, predictions, score.per_row, strict=True)
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(lines), path, compression="zstd")
+
+
+def _worst_errors(
+    predictions: Sequence[Prediction], rows: Sequence[Row], score: Score, count: int
+) -> list[dict[str, Any]]:
+    """The most confident mistakes first."""
+    wrong = [i for i, points in enumerate(score.per_row) if points < 1]
+    wrong.sort(key=lambda i: -predictions[i]["score"])
+    return [
+        {
+            "row": rows[i]["row"], "file": rows[i]["file"], "line": rows[i]["line"], "gold": rows[i]["label"],
+            "predicted": predictions[i]["label"], "score": predictions[i]["score"], "text": rows[i]["text"],
+        }
+        for i in wrong[:count]
+    ]  # fmt: skip
+
+
+def _write_csv(path: Path, lines: Sequence[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]) if lines else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def _facts(
+    params: Sections, labels: list[str], evaluation: dict[str, Any], plots: dict[str, Any], errors: list[dict[str, Any]]
+) -> ReportFacts:
+    training = _json(layout.TRAINING)
+    return ReportFacts(
+        title=params.data.name,
+        task_name=params.task.name,
+        params=params.dump(),
+        metrics=evaluation["metrics"],
+        baseline=evaluation["baseline"],
+        baseline_name=params.task.baseline,
+        metric=params.task.default_metric,
+        higher_is_better=params.task.metrics[params.task.default_metric],
+        labels=labels,
+        details={name: evaluation.get(name) for name in ("per_label", "confusion")},
+        learning_curve=curves.read(layout.LEARNING_CURVE),
+        plots={name: plots.get(name, []) for name in ("roc", "precision_recall")},
+        errors=errors,
+        validation=_json(layout.VALIDATION),
+        tokens=_json(layout.TOKENS),
+        lineage={
+            "training inputs": training["inputs_digest"],
+            "base weights sha256": training["checkpoint_sha256"],
+            "test rows sha256": evaluation["test_sha256"],
+            "params sections": digest(params.dump()),
+        },
+    )
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,75 @@
+"""fine-tune: token ids → a model folder, its learning curve and its validation scores."""
+
+import json
+import shutil
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from tuneline import curves, layout, packaging
+from tuneline.checkpoints import find_checkpoint
+from tuneline.digests import inputs_digest
+from tuneline.layout import split_file, staged
+from tuneline.log import report
+from tuneline.params import Sections
+from tuneline.parquet import read_rows
+from tuneline.tracking import LiveRun
+from tuneline.training import Split, fine_tune, load_model
+
+SECTIONS = ("task", "model", "tokenize", "train")
+EXPERIMENT = "tuneline"
+
+
+def run(params: Sections) -> None:
+    digest = inputs_digest("fine-tune", params.dump())
+    checkpoint = find_checkpoint(params.model)
+    labels = json.loads((layout.VOCABULARY / "labels.json").read_text(encoding="utf-8"))
+    train, validation = _split("train"), _split("validation")
+    model = load_model(checkpoint, params.task.head(labels), params.model, params.train.seed)
+    live = LiveRun(EXPERIMENT, digest, params.dump(), layout.STATE / "metrics" / f"{digest}.jsonl")
+    checkpoints = layout.STATE / "checkpoints" / digest
+    with layout.storage_errors():
+        trained = fine_tune(
+            model, params.task, labels, params.train, train, validation,
+            checkpoints=checkpoints, callbacks=[_Live(live)],
+        )  # fmt: skip
+    curve = curves.from_history(trained.history)
+    record = {
+        "inputs_digest": digest,
+        "steps": trained.steps,
+        "train_rows": len(train[0]),
+        "validation_rows": len(validation[0]),
+        "best": trained.best,
+        "checkpoint_sha256": checkpoint.sha256,
+    }
+    with staged(layout.MODEL, layout.TRAINING, layout.LEARNING_CURVE) as [folder, training, learning_curve]:
+        trained.model.save_pretrained(folder)
+        packaging.complete(
+            folder, params, labels, layout.VOCABULARY, checkpoint, params.tokenize.max_length, record
+        )
+        training.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        curves.write(learning_curve, curve)
+    live.finish(curve)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    scores = ", ".join(f"{name} {value:.4f}" for name, value in trained.best.items())
+    report("fine-tune", f"{trained.steps:,} steps over {len(train[0]):,} rows; validation: {scores or 'none'}")
+
+
+def _split(name: str) -> Split:
+    """Features of a split and the rows they came from."""
+    features = read_rows(split_file(layout.TOKENIZED, name))
+    rows = read_rows(split_file(layout.VALIDATED, name))
+    return features, rows
+
+
+class _Live(TrainerCallback):
+    """Send each point the Trainer logs to the live run."""
+
+    def __init__(self, live: LiveRun) -> None:
+        self.live = live
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if "train_runtime" not in state.log_history[-1]:
+            self.live.log(curves.from_history(state.log_history[-1:])[0])

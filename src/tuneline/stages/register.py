@@ -1,0 +1,98 @@
+"""register: the model folder → a version in the registry, and the champion alias when it is the better one.
+
+A side effect on something outside DVC: it runs at every `dvc repro`, changes nothing when there is nothing to
+do, and has no DVC outs, so that version numbers of one registry never enter dvc.lock.
+"""
+
+import json
+import subprocess
+from dataclasses import asdict
+from importlib import import_module
+from typing import Any
+
+from mlflow.entities.model_registry import ModelVersion
+
+from tuneline import curves, layout, registry, tracking
+from tuneline.digests import digest, tree_digest
+from tuneline.errors import TrackingError
+from tuneline.layout import split_file, staged
+from tuneline.log import report
+from tuneline.params import Sections
+from tuneline.parquet import read_rows
+
+SECTIONS = ("data", "task", "model", "tokenize", "train", "evaluate", "register")
+EXPERIMENT = "tuneline"
+
+
+def run(params: Sections) -> None:
+    training, evaluation = _json(layout.TRAINING), _json(layout.EVALUATION)
+    name, metric = params.register.name, params.register.metric or params.task.default_metric
+    rule = registry.Rule(metric, params.task.metrics[metric], params.register.minimum_effect)
+    score = _score(evaluation, metric)
+    client = tracking.connect()
+    with registry.registry_lock(name):
+        experiment = tracking.experiment_id(client, EXPERIMENT)
+        sections = {part: params.dump()[part] for part in ("task", "model", "tokenize", "train")}
+        curve = curves.read(layout.LEARNING_CURVE)
+        run_id = tracking.ensure_run(client, experiment, training["inputs_digest"], sections, curve)
+        version, new = registry.ensure_version(
+            client, name, run_id, layout.MODEL, tree_digest(layout.MODEL), _tags(params, training, evaluation)
+        )
+        if new:
+            tracking.log_scores(client, run_id, evaluation["metrics"])
+
+        def champion_score(champion: ModelVersion) -> float | None:
+            known = registry.recorded_score(champion, metric, evaluation["test_sha256"])
+            return known if known is not None else _score_again(champion, metric)
+
+        decision = registry.promote_if_better(client, name, version, score, rule, champion_score)
+        if decision.outcome != "champion":
+            for key, value in decision.tags().items():
+                client.set_model_version_tag(name, version.version, key, value)
+    record = {"name": name, "version": version.version, "run_id": run_id, "decision": asdict(decision)}
+    with staged(layout.REGISTRATION) as [registration]:
+        registration.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    report("register", f"{name} version {version.version}{' (new)' if new else ''}: {decision.outcome}, {decision.reason}")
+
+
+def _score(evaluation: dict[str, Any], metric: str) -> float:
+    if metric not in evaluation["metrics"]:
+        raise TrackingError(
+            f"register.metric: {layout.EVALUATION} has no {metric}. Measured: {', '.join(evaluation['metrics'])}."
+        )
+    return float(evaluation["metrics"][metric])
+
+
+def _tags(params: Sections, training: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, str]:
+    return {
+        "tuneline.git_commit": _git_commit(),
+        "tuneline.data_sha256": tree_digest(layout.RAW / params.data.name),
+        "tuneline.params_digest": digest(params.dump()),
+        tracking.DIGEST: training["inputs_digest"],
+        "tuneline.checkpoint_sha256": training["checkpoint_sha256"],
+        **registry.score_tags(evaluation["metrics"], evaluation["test_sha256"]),
+    }
+
+
+def _git_commit() -> str:
+    """The commit this ran at, marked when files differ from it; "none" outside git."""
+    try:
+        return subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+            capture_output=True, text=True, check=True,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return "none"
+
+
+def _score_again(champion: ModelVersion, metric: str) -> float | None:
+    """Score the champion on today's test rows. torch is loaded only when it comes to this."""
+    rescoring = import_module("tuneline.rescoring")
+    rows = read_rows(split_file(layout.VALIDATED, "test"))
+    labels = _json(layout.VOCABULARY / "labels.json")
+    scored: float | None = rescoring.score_version(champion, rows, labels, metric)
+    return scored
+
+
+def _json(path: Any) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,46 @@
+"""What a person sees at the end of a run: scores, decision, report, and where to go next."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tuneline import layout
+from tuneline.errors import PipelineError
+
+
+def show(console: Console) -> None:
+    """Print the table of test metrics, the promotion decision, the report and the next three commands."""
+    evaluation, registration = _json(layout.EVALUATION), _json(layout.REGISTRATION)
+    name, decision = registration["name"], registration["decision"]
+    console.print(_metrics(evaluation))
+    console.print(
+        f"[bold]{name} version {registration['version']}: {decision['outcome']}[/] ({decision['reason']})\n"
+        f"Report: {layout.REPORT.resolve().as_uri()}\n\nNext:\n"
+        "  source .venv/bin/activate\n"
+        "  mlflow ui --backend-store-uri sqlite:///mlflow.db       runs, curves and the registry\n"
+        "  dvc repro                                               after a change in params.yaml or data/raw\n"
+        "  dvc metrics diff                                        what the change did to the numbers",
+        highlight=False,
+    )
+
+
+def _metrics(evaluation: dict[str, Any]) -> Table:
+    baseline = evaluation["baseline"]
+    table = Table(title=f"Test split, {evaluation['test_rows']:,} rows")
+    table.add_column("metric")
+    table.add_column("model", justify="right")
+    if baseline:
+        table.add_column("bag of words", justify="right")
+    for name, value in evaluation["metrics"].items():
+        table.add_row(name, f"{value:.4f}", *([f"{baseline[name]:.4f}"] if baseline else []))
+    return table
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PipelineError(f"{path} is missing: nothing has been evaluated and registered yet. Run dvc repro.") from None

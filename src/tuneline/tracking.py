@@ -1,0 +1,182 @@
+"""MLflow runs: one per set of fine-tuning inputs, found by the digest of these inputs.
+
+Training never dies or stalls because tracking does: each point goes to a local file first, then to MLflow;
+the first failure stops the live part, and register brings the rest when the server is back.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # the default waits four minutes on a dead server
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunStatus
+from mlflow.exceptions import MlflowException
+
+from tuneline.curves import metrics_of
+from tuneline.errors import TrackingError
+from tuneline.log import warn
+
+DIGEST = "tuneline.inputs_digest"
+COMPLETE = "tuneline.complete"
+BATCH = 500  # metrics per request; MLflow allows 1,000
+
+
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI, else a sqlite file at the root of the project."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+
+
+def connect() -> MlflowClient:
+    """A client of the tracking server in use. Raises TrackingError when it does not answer."""
+    mlflow.set_tracking_uri(tracking_uri())
+    client = MlflowClient()
+    try:
+        client.search_experiments(max_results=1)
+    except Exception as error:  # sqlalchemy, requests and MLflow each have their own
+        raise TrackingError(
+            f"MLflow at {safe_uri()} does not answer: {_first_line(error)}. Start the server or correct "
+            "MLFLOW_TRACKING_URI, then run the same command again: nothing that was trained is lost."
+        ) from error
+    return client
+
+
+def experiment_id(client: MlflowClient, name: str) -> str:
+    """The experiment with this name, made when it is new. A sqlite store keeps its files beside it."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    local = tracking_uri().startswith("sqlite")
+    try:
+        return client.create_experiment(name, (Path.cwd() / "mlartifacts").as_uri() if local else None)
+    except MlflowException:  # another process made it just now
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return str(found.experiment_id)
+
+
+def find_run(client: MlflowClient, experiment: str, digest: str) -> Run | None:
+    """The whole run of exactly these inputs, or None. Runs of them that were cut short are deleted: what
+    replaces them holds all their points."""
+    runs = client.search_runs([experiment], f"tags.`{DIGEST}` = '{digest}'")
+    whole = [run for run in runs if run.data.tags.get(COMPLETE) == "yes"]
+    for run in runs:
+        if run not in whole:
+            client.delete_run(run.info.run_id)
+    return whole[0] if whole else None
+
+
+def ensure_run(
+    client: MlflowClient, experiment: str, digest: str, params: Mapping[str, Any], curve: Sequence[dict[str, float]]
+) -> str:
+    """The id of the finished run of these inputs. A run that this server does not know, because the model
+    came from a cache or the server was away, is made again from what was recorded."""
+    known = find_run(client, experiment, digest)
+    if known is not None:
+        return str(known.info.run_id)
+    run_id = _start_run(client, experiment, digest, params)
+    _finish_run(client, run_id, curve)
+    return run_id
+
+
+def _start_run(client: MlflowClient, experiment: str, digest: str, params: Mapping[str, Any]) -> str:
+    run = client.create_run(experiment, tags={DIGEST: digest}, run_name=digest[:12])
+    log_params(client, run.info.run_id, params)
+    return str(run.info.run_id)
+
+
+def _finish_run(client: MlflowClient, run_id: str, missing: Sequence[dict[str, float]]) -> None:
+    """Log the points that are still missing and mark the run as whole."""
+    log_curve(client, run_id, missing)
+    client.set_tag(run_id, COMPLETE, "yes")
+    client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
+
+
+def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
+    """Params under dotted names, 100 to a request."""
+    flat = [Param(name, str(value)[:6000]) for name, value in flatten(params).items()]
+    for start in range(0, len(flat), 100):
+        client.log_batch(run_id, params=flat[start : start + 100])
+
+
+def log_curve(client: MlflowClient, run_id: str, curve: Sequence[dict[str, float]]) -> None:
+    """Every point of a learning curve, in few requests."""
+    points = [
+        Metric(name, value, 0, int(point["step"])) for point in curve for name, value in metrics_of(point).items()
+    ]
+    for start in range(0, len(points), BATCH):
+        client.log_batch(run_id, metrics=points[start : start + BATCH])
+
+
+def log_scores(client: MlflowClient, run_id: str, scores: Mapping[str, float]) -> None:
+    """Scores on the test split, under test_ names."""
+    client.log_batch(run_id, metrics=[Metric(f"test_{name}", value, 0, 0) for name, value in scores.items()])
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"train": {"seed": 0}} → {"train.seed": 0}"""
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        path = f"{prefix}{name}"
+        flat |= flatten(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+    return flat
+
+
+class LiveRun:
+    """Points of a run while it trains: to a local JSONL file first, then to MLflow, as long as it answers."""
+
+    def __init__(self, experiment: str, digest: str, params: Mapping[str, Any], local: Path) -> None:
+        self.local, self.run_id, self.sent = local, "", set[int]()
+        local.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.client = connect()
+            place = experiment_id(self.client, experiment)
+            if find_run(self.client, place, digest) is None:
+                self.run_id = _start_run(self.client, place, digest, params)
+        except Exception as error:
+            self._lose(error)
+
+    def log(self, point: dict[str, float]) -> None:
+        """One line of the learning curve."""
+        with self.local.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(point) + "\n")
+        if self.run_id:
+            try:
+                log_curve(self.client, self.run_id, [point])
+                self.sent.add(int(point["step"]))
+            except Exception as error:
+                self._lose(error)
+
+    def finish(self, curve: Sequence[dict[str, float]]) -> None:
+        """Bring what the server misses of the whole curve (a resumed run starts late) and close the run."""
+        if self.run_id:
+            try:
+                _finish_run(self.client, self.run_id, [p for p in curve if int(p["step"]) not in self.sent])
+            except Exception as error:
+                self._lose(error)
+
+    def _lose(self, error: Exception) -> None:
+        """Give up the live part. The unfinished run is replaced when register brings the recorded points."""
+        if self.run_id:
+            with suppress(Exception):
+                self.client.set_terminated(self.run_id, RunStatus.to_string(RunStatus.KILLED))
+        self.run_id = ""
+        warn("fine-tune", f"MLflow at {safe_uri()}: {_first_line(error)} Metrics are kept and replayed by register.")
+
+
+def safe_uri() -> str:
+    """The tracking URI without a password."""
+    head, at, tail = tracking_uri().rpartition("@")
+    return f"{head.split('//')[0]}//***@{tail}" if at else tail
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

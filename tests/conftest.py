@@ -1,0 +1,124 @@
+"""Small real things that tests share: a toy checkpoint and a project of its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+os.environ.update(
+    HF_HUB_OFFLINE="1", DVC_NO_ANALYTICS="1", MLFLOW_DISABLE_TELEMETRY="true", OMP_WAIT_POLICY="passive"
+)
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+WORDS = "good bad great awful fine poor lovely broken kettle lamp phone it is was not very the a and".split()
+
+
+@pytest.fixture(scope="session")
+def toy_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A one-layer BERT of a few thousand weights with a word-level tokenizer."""
+    import torch  # noqa: PLC0415  only the tests that ask for it pay for it
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors  # noqa: PLC0415
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast  # noqa: PLC0415
+
+    folder = tmp_path_factory.mktemp("toy")
+    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.enable_truncation(5)  # as all-MiniLM carries them: they must be switched off
+    tokenizer.enable_padding(length=5)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=64,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+PARAMS = """
+data:
+  name: toy
+  columns: {{id: id}}
+  checks: {{max_near_duplicate_share: 1.0, max_duplicate_share: 1.0}}
+task:
+  name: text-classification
+  label_names: [bad, good]
+model:
+  checkpoint: {checkpoint}
+  dropout: 0.0
+tokenize:
+  max_length: 16
+train:
+  learning_rate: 0.01
+  num_train_epochs: 3
+  per_device_train_batch_size: 8
+  threads: 1
+  logging_steps: 4
+register:
+  name: toy
+"""
+
+
+def write_toy_rows(path: Path, rows: int = 80) -> None:
+    """Rows whose label is said by one word, all texts different."""
+    lines = ["id,text,label"]
+    for i in range(rows):
+        good = i % 2 == 0
+        word = ("good", "great", "lovely", "fine")[i // 2 % 4] if good else ("bad", "awful", "broken", "poor")[i // 2 % 4]
+        lines.append(f"{i},the {'kettle lamp phone'.split()[i % 3]} number {i} was {word},{'good' if good else 'bad'}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def run(*command: str, cwd: Path, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a project, as a person would."""
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, check=False, env={**os.environ, **env}, timeout=600
+    )
+    assert not check or done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture
+def project(tmp_path: Path, toy_checkpoint: Path) -> Path:
+    """A committed project with this source tree, 80 toy rows in data/raw/toy and the toy checkpoint."""
+    root = tmp_path / "project"
+    shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for name in ("dvc.yaml", ".gitignore", ".dvcignore"):
+        shutil.copy(ROOT / name, root)
+    shutil.copytree(toy_checkpoint, root / "checkpoint")
+    (root / "params.yaml").write_text(PARAMS.format(checkpoint="checkpoint"))
+    (root / "README.md").write_text("a project\n")
+    write_toy_rows(root / "data/sample/toy/rows.csv")
+    shutil.copy(ROOT / "data/expectations.json", root / "data")
+    run("git", "init", "-q", "-b", "main", cwd=root)
+    run("git", "config", "user.email", "test@example.org", cwd=root)
+    run("git", "config", "user.name", "test", cwd=root)
+    run("dvc", "init", "-q", cwd=root)
+    run("tuneline", "data", "add", "toy", "data/sample/toy", cwd=root)
+    run("git", "add", "-A", cwd=root)
+    run("git", "commit", "-qm", "a project", cwd=root)
+    return root
+
+
+@pytest.fixture
+def in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, as the current folder of this process."""
+    monkeypatch.chdir(project)
+    return project
+
+
+Runner = Callable[..., subprocess.CompletedProcess[str]]

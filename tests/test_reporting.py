@@ -1,0 +1,279 @@
+"""The report: one file, no network, and nothing in it that a review could have put there to run."""
+
+import json
+import re
+from base64 import b64encode
+from dataclasses import replace
+from hashlib import sha256
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+import vl_convert
+
+from tuneline.reporting import ReportFacts, arranged, difference, number, plain, render, verdict
+
+ATTACK = "<script>alert(1)</script>"
+LENGTHS = {
+    "rows": 8,
+    "mean": 6.5,
+    "p50": 6,
+    "p95": 12,
+    "p99": 12,
+    "max": 12,
+    "rows_truncated": 1,
+    "tokens_dropped_share": 0.0385,
+    "histogram": {"edges": [0.0, 10.0, 20.0], "rows": [7, 1]},
+}
+
+
+class Page(HTMLParser):
+    """The elements of a page, and the text of its scripts."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self.inside_script = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self.inside_script = tag == "script"
+        if self.inside_script:
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside_script = False
+
+    def handle_data(self, data: str) -> None:
+        if self.inside_script:
+            self.scripts[-1] += data
+        else:
+            self.text += data
+
+    def specs(self) -> dict[str, Any]:
+        loaded: dict[str, Any] = json.loads(self.scripts[0])
+        return loaded
+
+    def places(self) -> list[str | None]:
+        return [attributes["data-plot"] for _, attributes in self.elements if "data-plot" in attributes]
+
+
+def facts_of(labels: list[str], **changes: Any) -> ReportFacts:
+    """A model that takes one row of each label for the next label, and three for what they are."""
+    count = len(labels)
+    confusion = [[3 if g == p else int(p == (g + 1) % count) for p in range(count)] for g in range(count)]
+    facts = ReportFacts(
+        title="reviews",
+        task_name="text-classification",
+        params={"tokenize": {"max_length": 10}, "train": {"learning_rate": 1e-4, "seed": 0}},
+        metrics={"accuracy": 0.75, "loss": 0.5},
+        baseline={"accuracy": 0.7, "loss": 0.6},
+        baseline_name="bag-of-words",
+        metric="accuracy",
+        labels=labels,
+        details={
+            "per_label": {n: {"precision": 0.75, "recall": 0.75, "f1": 0.75, "support": 4} for n in labels},
+            "confusion": confusion,
+        },
+        learning_curve=[
+            {"step": 1, "epoch": 0.5, "train_loss": 0.7},
+            {"step": 2, "epoch": 1.0, "validation_loss": 0.6, "validation_accuracy": 0.7},
+        ],
+        plots={
+            "roc": [
+                {"label": name, "false_positive_rate": x, "true_positive_rate": y}
+                for name in labels
+                for x, y in ((0.0, 0.0), (0.2, 0.8), (1.0, 1.0))
+            ],
+            "precision_recall": [
+                {"label": name, "recall": x, "precision": y}
+                for name in labels
+                for x, y in ((0.0, 1.0), (1.0, 0.5))
+            ],
+        },
+        errors=[
+            {
+                "row": 7,
+                "file": "data/raw/reviews/test.csv",
+                "line": 9,
+                "gold": labels[0],
+                "predicted": labels[1],
+                "score": 0.998,
+                "text": "Broke after two days.",
+            },
+        ],
+        validation={
+            "rows": 24,
+            "rejected": {"empty text": 1},
+            "checks": [{"check": "labels known", "passed": True}],
+        },
+        tokens={"train": LENGTHS, "test": LENGTHS},
+        lineage={"checkpoint": "all-MiniLM-L6-v2", "params digest": "a1b2c3"},
+    )
+    return replace(facts, **changes)
+
+
+TWO = facts_of(["negative", "positive"])
+
+
+def test_same_facts_give_the_same_bytes() -> None:
+    assert render(TWO).encode() == render(facts_of(["negative", "positive"])).encode()
+
+
+def test_nothing_is_loaded_from_the_network() -> None:
+    page = Page(render(TWO))
+    loading = [
+        value
+        for _, attributes in page.elements
+        for name, value in attributes.items()
+        if name in ("src", "href")
+    ]
+    assert loading and all(value and value.startswith("#") for value in loading)
+    assert not [tag for tag, _ in page.elements if tag in ("link", "iframe", "img", "object", "embed")]
+    [policy] = [a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None and policy.startswith("default-src 'none'") and "http" not in policy
+    style = render(TWO).split("<style>")[1].split("</style>")[0]
+    assert "@import" not in style and "url(" not in style
+
+
+def test_only_the_three_scripts_of_the_page_exist_whatever_the_texts_say() -> None:
+    hostile = facts_of(
+        [ATTACK, "</script><b>"],
+        title=ATTACK,
+        task_name=ATTACK,
+        baseline_name=ATTACK,
+        params={ATTACK: {ATTACK: [ATTACK]}},
+        validation={ATTACK: ATTACK, "groups": {ATTACK: ATTACK}, "checks": [{ATTACK: ATTACK}]},
+        lineage={ATTACK: ATTACK},
+        errors=[{**TWO.errors[0], "file": ATTACK, "gold": ATTACK, "predicted": ATTACK, "text": ATTACK}],
+    )
+    html = render(hostile)
+    page = Page(html)
+    assert len(page.scripts) == 3
+    assert ATTACK not in html
+    assert ATTACK in page.text  # shown as it stands, not swallowed
+    assert {cell["gold"] for cell in page.specs()["confusion"]["data"]["values"]} == {ATTACK, "</script><b>"}
+
+
+def test_the_policy_admits_the_scripts_as_they_stand() -> None:
+    html = render(TWO)
+    allowed = set(re.findall(r"'sha256-([^']+)'", html.split("</head>")[0]))
+    scripts = [b64encode(sha256(script.encode()).digest()).decode() for script in Page(html).scripts[1:]]
+    assert allowed == set(scripts)
+
+
+@pytest.mark.parametrize("count", [2, 5, 77])
+def test_every_place_for_a_plot_has_its_spec(count: int) -> None:
+    page = Page(render(facts_of([f"label {code}" for code in range(count)])))
+    expected = {"losses", "validation_metric", "confusion", "roc", "precision_recall"}
+    assert set(page.specs()) == expected | {"lengths_train", "lengths_test"}
+    assert sorted(str(place) for place in page.places()) == sorted(page.specs())
+
+
+@pytest.mark.parametrize("count", [2, 77])
+def test_vega_lite_accepts_every_spec(count: int) -> None:
+    for spec in Page(render(facts_of([f"label {code}" for code in range(count)]))).specs().values():
+        assert vl_convert.vegalite_to_vega(spec)["marks"]
+
+
+def test_seventy_seven_labels_keep_every_label_and_the_eight_weakest_curves() -> None:
+    labels = [f"label {code:02}" for code in range(77)]
+    specs = Page(render(facts_of(labels))).specs()
+    assert {cell["gold"] for cell in specs["confusion"]["data"]["values"]} == set(labels)
+    assert len({point["label"] for point in specs["roc"]["data"]["values"]}) == 8
+
+
+@pytest.mark.parametrize("details", [{}, {"per_label": None, "confusion": None}])
+def test_a_page_without_plots_baseline_or_learning_curve_renders(details: dict[str, Any]) -> None:
+    bare = facts_of(
+        ["a", "b"],
+        baseline=None,
+        baseline_name=None,
+        learning_curve=[],
+        plots={},
+        errors=[],
+        tokens={},
+        params={},
+        validation={},
+        details=details,
+        lineage={},
+    )
+    page = Page(render(bare))
+    assert page.places() == [] and page.specs() == {}
+    assert "No baseline was scored" in page.text
+
+
+def test_a_number_that_is_none_or_not_finite_does_not_break_the_plots() -> None:
+    broken = replace(
+        TWO, learning_curve=[{"step": 1, "epoch": 1.0, "train_loss": float("nan"), "validation_loss": None}]
+    )
+    assert "losses" not in Page(render(broken)).specs()
+
+
+@pytest.mark.parametrize(
+    ("metric", "higher_is_better", "outcome", "sentence"),
+    [
+        ("accuracy", True, "better", "0.0500 better than bag-of-words."),
+        ("loss", False, "better", "0.1000 better than bag-of-words."),
+        ("loss", True, "worse", "0.1000 worse than bag-of-words."),
+    ],
+)
+def test_the_verdict_knows_which_way_is_better(
+    metric: str, higher_is_better: bool, outcome: str, sentence: str
+) -> None:
+    found = verdict(replace(TWO, metric=metric, higher_is_better=higher_is_better))
+    assert (found.outcome, found.sentence) == (outcome, sentence)
+
+
+def test_a_difference_that_does_not_show_is_no_difference() -> None:
+    assert verdict(replace(TWO, baseline={"accuracy": 0.75})).outcome == "equal"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.91234, "0.9123"),
+        (1.0, "1.000"),
+        (123.456, "123.5"),
+        (12345.6, "12,346"),
+        (0.00012345, "1.23e-04"),
+        (12000, "12,000"),
+        (0.0, "0.0000"),
+        (None, "–"),
+        (float("nan"), "nan"),
+    ],
+)
+def test_numbers_have_three_or_four_digits(value: float | None, shown: str) -> None:
+    assert number(value) == shown
+
+
+def test_a_difference_has_its_sign() -> None:
+    assert [difference(value) for value in (0.05, -0.05, 0.0)] == ["+0.0500", "−0.0500", "±0.0000"]
+
+
+def test_parameters_are_spelled_as_yaml_spells_them() -> None:
+    assert [plain(value) for value in (None, True, 2e-5, 100000, ["a", "b"], [])] == [
+        "null",
+        "true",
+        "2e-05",
+        "100000",
+        "a, b",
+        "none",
+    ]
+
+
+def test_like_dictionaries_become_a_table_and_others_a_group() -> None:
+    found = arranged(
+        {
+            "rows": 8,
+            "splits": {"train": 6, "at": {"test": 2}},
+            "labels": {"a": {"train": 4}, "b": {"train": 2}},
+            "none": [],
+        }
+    )
+    assert found.values == {"rows": 8, "none": []}
+    assert found.groups == {"splits": {"train": 6, "at.test": 2}}
+    assert found.tables == {"labels": [{"": "a", "train": 4}, {"": "b", "train": 2}]}

@@ -1,0 +1,109 @@
+"""Fine-tuning on a toy model: it learns, it stops, it goes on, and it says the truth about itself."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tuneline.checkpoints import find_checkpoint, load_tokenizer
+from tuneline.inference import Predictor
+from tuneline.params import Model, Train
+from tuneline.tasks import task_class
+from tuneline.training import Split, Trained, _balanced, fine_tune, load_model
+from transformers import TrainerCallback
+
+LABELS = ["bad", "good"]
+TASK = task_class("text-classification").model_validate({"name": "text-classification"})
+
+
+def split(checkpoint: Path, count: int, start: int = 0) -> Split:
+    """Rows of very different lengths; the word that decides is the first one."""
+    rows = []
+    for i in range(start, start + count):
+        label = LABELS[i % 2]
+        rows.append({"text": f"{label}{' the kettle is very' * (i % 7)}", "label": label})
+    return TASK.encode(load_tokenizer(checkpoint), rows, LABELS), rows
+
+
+def train(checkpoint: Path, folder: Path, callbacks: list[TrainerCallback] | None = None, **params: Any) -> Trained:
+    found = find_checkpoint(Model(checkpoint=str(checkpoint)))
+    defaults = {"learning_rate": 0.005, "num_train_epochs": 8, "per_device_train_batch_size": 8, "threads": 1}
+    values = {**defaults, "early_stopping_patience": 8, **params}
+    model = load_model(found, TASK.head(LABELS), Model(dropout=0.1), seed=0)
+    return fine_tune(
+        model, TASK, LABELS, Train.model_validate(values), split(checkpoint, 64), split(checkpoint, 30, start=100),
+        checkpoints=folder, callbacks=callbacks or [],
+    )  # fmt: skip
+
+
+def weights(trained: Trained) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in trained.model.parameters()])
+
+
+def test_validation_scores_belong_to_their_rows(toy_checkpoint: Path, tmp_path: Path) -> None:
+    trained = train(toy_checkpoint, tmp_path / "c")
+    features, rows = split(toy_checkpoint, 30, start=100)
+    predictor = Predictor(TASK, LABELS, trained.model, None, 0)
+    again = TASK.score(predictor.predict_features(features), rows, LABELS).metrics
+    assert trained.best["accuracy"] == again["accuracy"] == 1.0
+    assert trained.best["loss"] == pytest.approx(again["loss"], rel=1e-4)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(toy_checkpoint: Path, tmp_path: Path) -> None:
+    first, second = train(toy_checkpoint, tmp_path / "a"), train(toy_checkpoint, tmp_path / "b")
+    assert torch.equal(weights(first), weights(second))
+    assert not torch.equal(weights(first), weights(train(toy_checkpoint, tmp_path / "c", seed=1)))
+
+
+class Stop(TrainerCallback):
+    """End the process's training at a step, as a kill would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+def test_a_run_that_was_cut_short_goes_on_to_the_same_weights(toy_checkpoint: Path, tmp_path: Path) -> None:
+    whole = train(toy_checkpoint, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(toy_checkpoint, tmp_path / "cut", [Stop(21)])
+    resumed = train(toy_checkpoint, tmp_path / "cut")
+    assert torch.equal(weights(whole), weights(resumed))
+    assert [p.get("loss") for p in whole.history] == [p.get("loss") for p in resumed.history]
+
+
+def test_training_stops_when_validation_no_longer_improves(toy_checkpoint: Path, tmp_path: Path) -> None:
+    trained = train(toy_checkpoint, tmp_path, num_train_epochs=20, early_stopping_patience=1)
+    assert trained.steps < 20 * 8
+
+
+def test_without_validation_rows_all_epochs_run(toy_checkpoint: Path, tmp_path: Path) -> None:
+    found = find_checkpoint(Model(checkpoint=str(toy_checkpoint)))
+    model = load_model(found, TASK.head(LABELS), Model(), seed=0)
+    params = Train(learning_rate=0.01, num_train_epochs=2, per_device_train_batch_size=8, threads=1)
+    trained = fine_tune(
+        model, TASK, LABELS, params, split(toy_checkpoint, 16), ([], []), checkpoints=tmp_path / "c", callbacks=[]
+    )
+    assert (trained.steps, trained.best) == (4, {})
+
+
+def test_balanced_weights_are_inverse_to_frequency() -> None:
+    features = [{"labels": 0}] * 6 + [{"labels": 1}] * 2
+    assert _balanced(features, 2).tolist() == pytest.approx([8 / 12, 8 / 4])
+
+
+def test_class_weights_and_smoothing_change_the_loss(toy_checkpoint: Path, tmp_path: Path) -> None:
+    plain = train(toy_checkpoint, tmp_path / "a", num_train_epochs=1)
+    smooth = train(toy_checkpoint, tmp_path / "b", num_train_epochs=1, label_smoothing_factor=0.3)
+    assert not torch.equal(weights(plain), weights(smooth))
+    assert np.isfinite(weights(smooth).numpy()).all()
+
+
+def test_dropout_from_params_reaches_the_model(toy_checkpoint: Path) -> None:
+    found = find_checkpoint(Model(checkpoint=str(toy_checkpoint)))
+    config = load_model(found, TASK.head(LABELS), Model(dropout=0.33, attention_dropout=0.22), seed=0).config
+    assert (config.hidden_dropout_prob, config.attention_probs_dropout_prob) == (0.33, 0.22)
