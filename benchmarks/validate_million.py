@@ -33,6 +33,10 @@ data:
     max_near_duplicate_share: 1
     max_control_characters: 0.01
 task: {name: text-classification}
+model: {}
+tokenize: {}
+train: {}
+evaluate: {}
 register: {name: million}
 """
 
@@ -70,9 +74,7 @@ def write_reviews(source: Path, folder: Path, rows: int) -> None:
                 {
                     "id": pa.array([f"r{first + i}" for i in range(here)]),
                     "group": pa.array([f"g{i}" for i in range(here)]),
-                    "text": pc.binary_join_element_wise(
-                        f"Take{first // len(reviews)}", rest.slice(0, here), ""
-                    ),
+                    "text": pc.binary_join_element_wise(f"Take{first // len(reviews)}", rest.slice(0, here), ""),
                     "label": reviews["label"].slice(0, here),
                 }
             )

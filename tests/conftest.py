@@ -11,12 +11,30 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-os.environ.update(
-    HF_HUB_OFFLINE="1", DVC_NO_ANALYTICS="1", MLFLOW_DISABLE_TELEMETRY="true", OMP_WAIT_POLICY="passive"
-)
+os.environ.update(HF_HUB_OFFLINE="1", DVC_NO_ANALYTICS="1", MLFLOW_DISABLE_TELEMETRY="true", OMP_WAIT_POLICY="passive")
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
-WORDS = "good bad great awful fine poor lovely broken kettle lamp phone it is was not very the a and".split()
+WORDS = [
+    "good",
+    "bad",
+    "great",
+    "awful",
+    "fine",
+    "poor",
+    "lovely",
+    "broken",
+    "kettle",
+    "lamp",
+    "phone",
+    "it",
+    "is",
+    "was",
+    "not",
+    "very",
+    "the",
+    "a",
+    "and",
+]
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +50,9 @@ def toy_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     tokenizer.enable_truncation(5)  # as all-MiniLM carries them: they must be switched off
     tokenizer.enable_padding(length=5)
@@ -67,6 +87,7 @@ train:
   per_device_train_batch_size: 8
   threads: 1
   logging_steps: 4
+evaluate: {{}}
 register:
   name: toy
 """
@@ -77,8 +98,10 @@ def write_toy_rows(path: Path, rows: int = 80) -> None:
     lines = ["id,text,label"]
     for i in range(rows):
         good = i % 2 == 0
-        word = ("good", "great", "lovely", "fine")[i // 2 % 4] if good else ("bad", "awful", "broken", "poor")[i // 2 % 4]
-        lines.append(f"{i},the {'kettle lamp phone'.split()[i % 3]} number {i} was {word},{'good' if good else 'bad'}")
+        word = (
+            ("good", "great", "lovely", "fine")[i // 2 % 4] if good else ("bad", "awful", "broken", "poor")[i // 2 % 4]
+        )
+        lines.append(f"{i},the {['kettle', 'lamp', 'phone'][i % 3]} number {i} was {word},{'good' if good else 'bad'}")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
 

@@ -125,9 +125,7 @@ def test_an_empty_split_is_named():
 
 
 def test_a_check_that_raised_is_a_bug_and_not_bad_data(tmp_path):
-    suites = write_suites(
-        tmp_path, {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "nope"}}
-    )
+    suites = write_suites(tmp_path, {"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "nope"}})
     with pytest.raises(CheckBroken, match=r'(?s)rows: No nope\. .*"nope"'):
         validate(tables(), Checks(), suites)
 
@@ -185,7 +183,5 @@ def test_a_share_is_written_with_the_digits_that_say_something():
 
 def write_suites(folder, expectation):
     path = folder / "suites.json"
-    path.write_text(
-        json.dumps([{"name": "rows", "expectations": [{"description": "No nope.", **expectation}]}])
-    )
+    path.write_text(json.dumps([{"name": "rows", "expectations": [{"description": "No nope.", **expectation}]}]))
     return path

@@ -13,9 +13,7 @@ from datasketch import MinHash, MinHashLSH
 
 from tuneline.near_duplicates import Sketches, band_rows
 
-WORDS = [
-    f"{first}{second}" for first in "bcdfghklmnprst" for second in ("a", "en", "ol", "ir", "um", "ys", "et")
-]
+WORDS = [f"{first}{second}" for first in "bcdfghklmnprst" for second in ("a", "en", "ol", "ir", "um", "ys", "et")]
 
 
 def words(texts):
@@ -30,10 +28,7 @@ def near(folder, *columns, similarity=0.85, sides=None, batch=7):
             sketches.add([words(column[start : start + batch]) for column in columns])
         sides = np.zeros(rows, np.int8) if sides is None else np.array(sides, np.int8)
         pairs = sketches.pairs(sides, np.ones(rows, bool))
-    return {
-        (int(a), int(b)): float(s)
-        for a, b, s in zip(pairs.first, pairs.second, pairs.similarity, strict=True)
-    }
+    return {(int(a), int(b)): float(s) for a, b, s in zip(pairs.first, pairs.second, pairs.similarity, strict=True)}
 
 
 def grams(text):
@@ -76,9 +71,7 @@ def test_every_pair_that_exact_comparison_finds_is_found_and_no_other(tmp_path):
 def test_recall_holds_at_other_similarities(tmp_path, similarity):
     texts = corpus(count=200, length=40)
     expected = {
-        pair
-        for pair in combinations(range(len(texts)), 2)
-        if jaccard(texts[pair[0]], texts[pair[1]]) >= similarity
+        pair for pair in combinations(range(len(texts)), 2) if jaccard(texts[pair[0]], texts[pair[1]]) >= similarity
     }
     found = set(near(tmp_path, texts, similarity=similarity))
     assert found <= expected

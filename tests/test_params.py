@@ -3,10 +3,21 @@
 from pathlib import Path
 
 import pytest
+
 from tuneline.errors import ParamsError
 from tuneline.params import check_params, read_params
 
-SOUND = {"data": {"name": "x"}, "task": {"name": "text-classification"}, "register": {"name": "x"}}
+SOUND = {
+    "data": {"name": "x"},
+    "task": {"name": "text-classification"},
+    "model": {},
+    "tokenize": {},
+    "train": {},
+    "evaluate": {},
+    "register": {"name": "x"},
+}
+
+ROOT = Path(__file__).parent.parent
 
 
 def with_(**sections: object) -> dict[str, object]:
@@ -20,9 +31,7 @@ def test_the_defaults_are_those_of_careful_fine_tuning() -> None:
 
 def test_an_exponent_without_a_dot_is_a_number(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(
-        "data: {name: x}\ntask: {name: text-classification}\nregister: {name: x}\ntrain: {learning_rate: 2e-5}\n"
-    )
+    path.write_text((ROOT / "params.yaml").read_text().replace("1.0e-4", "2e-5"))
     assert read_params("train", path=path).train.learning_rate == 2e-5
 
 
@@ -32,9 +41,15 @@ def test_an_exponent_without_a_dot_is_a_number(tmp_path: Path) -> None:
         ({"train": {"learning_rate": 0}}, r"train\.learning_rate: input should be greater than 0, found 0"),
         ({"train": {"learning_rate": "fast"}}, r"train\.learning_rate: .*number.*found 'fast'"),
         ({"train": {"learning_rate": float("nan")}}, r"train\.learning_rate: .*finite"),
-        ({"train": {"learningrate": 1e-5}}, r"train\.learningrate: unknown key\. Did you mean 'learning_rate'\?"),
+        (
+            {"train": {"learningrate": 1e-5}},
+            r"train\.learningrate: unknown key\. Did you mean 'learning_rate'\?",
+        ),
         ({"trian": {}}, r"trian: unknown key\. Did you mean 'train'\?"),
-        ({"task": {"name": "text-clasification"}}, r"task\.name: unknown task .*Did you mean 'text-classification'\?"),
+        (
+            {"task": {"name": "text-clasification"}},
+            r"task\.name: unknown task .*Did you mean 'text-classification'\?",
+        ),
         ({"task": {}}, "task: must be a section with a name"),
         ({"task": {"name": "text-classification", "label_names": ["a", "a"]}}, "stands in the list twice"),
         ({"data": {"name": "../x"}}, r"data\.name: .*pattern"),
@@ -73,3 +88,9 @@ def test_a_file_that_is_not_params_is_told_so(tmp_path: Path, text: str, said: s
 def test_a_missing_file_says_where_to_start(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match="recipes"):
         read_params(path=tmp_path / "params.yaml")
+
+
+def test_a_section_that_is_left_out_can_be_written_as_empty() -> None:
+    without = {name: section for name, section in SOUND.items() if name != "evaluate"}
+    with pytest.raises(ParamsError, match=r"evaluate: is missing\. Write `evaluate: \{\}`"):
+        check_params(without)

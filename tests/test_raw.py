@@ -78,9 +78,7 @@ def pointer(name: str = "reviews") -> dict[str, object]:
 def state() -> dict[str, str]:
     """Every file of the project outside .git, .dvc and .tuneline."""
     hidden = {".git", ".dvc", ".tuneline"}
-    return {
-        str(p): p.read_text() for p in sorted(Path().rglob("*")) if p.is_file() and not hidden & set(p.parts)
-    }
+    return {str(p): p.read_text() for p in sorted(Path().rglob("*")) if p.is_file() and not hidden & set(p.parts)}
 
 
 def refusal(name: str, source: str, **options: object) -> str:
@@ -147,9 +145,7 @@ def test_the_summary_shows_what_came_and_what_to_write_into_params(project: Path
 
 
 def test_options_without_which_a_file_cannot_be_read_are_suggested(project: Path) -> None:
-    Path("odd.tsv").write_bytes(
-        "a fine café , and a very long one at that , said all\t1\nbad\t0\n".encode("latin-1")
-    )
+    Path("odd.tsv").write_bytes("a fine café , and a very long one at that , said all\t1\nbad\t0\n".encode("latin-1"))
     added = raw.add("odd", "odd.tsv")
     assert added.description.rows == 2
     assert YAML(typ="safe").load(added.params)["data"] == {
@@ -236,9 +232,7 @@ def test_a_password_in_an_address_is_refused_and_not_repeated(project: Path) -> 
 
 
 def test_a_revision_is_for_the_hub_alone(project: Path) -> None:
-    assert "only a data set from the hub has one" in refusal(
-        "reviews", "data/sample/reviews", revision="main"
-    )
+    assert "only a data set from the hub has one" in refusal("reviews", "data/sample/reviews", revision="main")
 
 
 def test_outside_a_repository_the_commands_that_make_one_are_named(
@@ -276,9 +270,7 @@ def test_the_hub_out_of_reach_is_said_plainly(project: Path, monkeypatch: pytest
     assert "the Hugging Face hub cannot be reached. HF_HUB_OFFLINE is set." in said
 
 
-def test_a_set_from_the_hub_is_recorded_with_its_commit(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_set_from_the_hub_is_recorded_with_its_commit(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from datasets import ClassLabel, Dataset, Features, Value  # noqa: PLC0415  (a second; no other test needs it)
 
     from tuneline import hub_data  # noqa: PLC0415

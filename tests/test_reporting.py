@@ -89,9 +89,7 @@ def facts_of(labels: list[str], **changes: Any) -> ReportFacts:
                 for x, y in ((0.0, 0.0), (0.2, 0.8), (1.0, 1.0))
             ],
             "precision_recall": [
-                {"label": name, "recall": x, "precision": y}
-                for name in labels
-                for x, y in ((0.0, 1.0), (1.0, 0.5))
+                {"label": name, "recall": x, "precision": y} for name in labels for x, y in ((0.0, 1.0), (1.0, 0.5))
             ],
         },
         errors=[
@@ -126,10 +124,7 @@ def test_same_facts_give_the_same_bytes() -> None:
 def test_nothing_is_loaded_from_the_network() -> None:
     page = Page(render(TWO))
     loading = [
-        value
-        for _, attributes in page.elements
-        for name, value in attributes.items()
-        if name in ("src", "href")
+        value for _, attributes in page.elements for name, value in attributes.items() if name in ("src", "href")
     ]
     assert loading and all(value and value.startswith("#") for value in loading)
     assert not [tag for tag, _ in page.elements if tag in ("link", "iframe", "img", "object", "embed")]

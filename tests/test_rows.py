@@ -430,9 +430,7 @@ def test_a_broken_row_after_the_first_batch_still_stops_the_reading(folder: Path
 
 def test_a_quote_that_is_never_closed_is_found_where_it_opens(folder: Path) -> None:
     write(folder, "a.csv", 'text,label\na,x\n"never closed,x\nb,y\nc,z\n')
-    assert "a.csv row 3: a quoted field is opened here and never closed (looked until line 5)" in refusal(
-        folder
-    )
+    assert "a.csv row 3: a quoted field is opened here and never closed (looked until line 5)" in refusal(folder)
 
 
 def test_a_quote_in_the_middle_of_a_quoted_field_is_found(folder: Path) -> None:
@@ -542,9 +540,7 @@ def test_a_json_file_without_a_list_is_refused(folder: Path) -> None:
 def test_a_parquet_column_of_another_type_is_refused(
     folder: Path, column: str, values: list[Any], found: str, expected: str
 ) -> None:
-    pq.write_table(
-        pa.table({"text": ["a", "b"], "label": ["x", "y"]} | {column: values}), folder / "a.parquet"
-    )
+    pq.write_table(pa.table({"text": ["a", "b"], "label": ["x", "y"]} | {column: values}), folder / "a.parquet")
     said = refusal(folder)
     assert f"data/raw/reviews/a.parquet: column '{column}' is of type {found}" in said
     assert f"expected {expected}." in said

@@ -8,6 +8,7 @@ from pathlib import Path
 import grimp
 import pytest
 from ruamel.yaml import YAML
+
 from tuneline import params
 from tuneline.cli import STAGES
 from tuneline.closure import closure
@@ -15,7 +16,17 @@ from tuneline.digests import file_digest
 
 ROOT = Path(__file__).parent.parent
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
-HEAVY = ("torch", "transformers", "mlflow", "prefect", "great_expectations", "duckdb", "sklearn", "pandas", "pydantic")
+HEAVY = (
+    "torch",
+    "transformers",
+    "mlflow",
+    "prefect",
+    "great_expectations",
+    "duckdb",
+    "sklearn",
+    "pandas",
+    "pydantic",
+)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -39,7 +50,9 @@ def test_deps_cover_the_package_data_a_stage_reads(stage: str) -> None:
 
 
 def test_the_import_closure_sees_what_python_loads() -> None:
-    script = "import sys, tuneline.stages.evaluate; print('\\n'.join(m for m in sys.modules if m.startswith('tuneline')))"
+    script = (
+        "import sys, tuneline.stages.evaluate; print('\\n'.join(m for m in sys.modules if m.startswith('tuneline')))"
+    )
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     files = {Path(str(import_module(name).__file__)) for name in loaded if name != "tuneline.stages"}
     assert files <= set(closure("tuneline.stages.evaluate"))
@@ -100,7 +113,17 @@ def test_the_lock_file_is_in_step_with_the_code_and_params() -> None:
 
 def test_constraints_pin_every_installed_package() -> None:
     pinned = {line.partition("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines()}
-    needed = {"torch", "transformers", "mlflow", "dvc", "prefect", "great-expectations", "fastapi", "pytest", "ruff"}
+    needed = {
+        "torch",
+        "transformers",
+        "mlflow",
+        "dvc",
+        "prefect",
+        "great-expectations",
+        "fastapi",
+        "pytest",
+        "ruff",
+    }
     assert needed <= {name.replace("_", "-") for name in pinned}
     assert all("==" in line for line in (ROOT / "constraints.txt").read_text().splitlines())
 

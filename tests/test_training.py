@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import TrainerCallback
+
+from tuneline import curves
 from tuneline.checkpoints import find_checkpoint, load_tokenizer
 from tuneline.inference import Predictor
 from tuneline.params import Model, Train
 from tuneline.tasks import task_class
 from tuneline.training import Split, Trained, _balanced, fine_tune, load_model
-from transformers import TrainerCallback
 
 LABELS = ["bad", "good"]
 TASK = task_class("text-classification").model_validate({"name": "text-classification"})
@@ -73,7 +75,7 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_weights(toy_checkpoint: Pa
         train(toy_checkpoint, tmp_path / "cut", [Stop(21)])
     resumed = train(toy_checkpoint, tmp_path / "cut")
     assert torch.equal(weights(whole), weights(resumed))
-    assert [p.get("loss") for p in whole.history] == [p.get("loss") for p in resumed.history]
+    assert curves.from_history(whole.history) == curves.from_history(resumed.history)
 
 
 def test_training_stops_when_validation_no_longer_improves(toy_checkpoint: Path, tmp_path: Path) -> None:
@@ -86,7 +88,14 @@ def test_without_validation_rows_all_epochs_run(toy_checkpoint: Path, tmp_path: 
     model = load_model(found, TASK.head(LABELS), Model(), seed=0)
     params = Train(learning_rate=0.01, num_train_epochs=2, per_device_train_batch_size=8, threads=1)
     trained = fine_tune(
-        model, TASK, LABELS, params, split(toy_checkpoint, 16), ([], []), checkpoints=tmp_path / "c", callbacks=[]
+        model,
+        TASK,
+        LABELS,
+        params,
+        split(toy_checkpoint, 16),
+        ([], []),
+        checkpoints=tmp_path / "c",
+        callbacks=[],
     )
     assert (trained.steps, trained.best) == (4, {})
 

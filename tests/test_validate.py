@@ -17,12 +17,11 @@ import pytest
 from tuneline import layout
 from tuneline.errors import DataError
 from tuneline.params import Sections, check_params
+from tuneline.rows import read_rows
 from tuneline.stages import validate
 
 ROOT = Path(__file__).parent.parent
-WORDS = [
-    f"{first}{second}" for first in "bcdfghklmnprst" for second in ("a", "en", "ol", "ir", "um", "ys", "et")
-]
+WORDS = [f"{first}{second}" for first in "bcdfghklmnprst" for second in ("a", "en", "ol", "ir", "um", "ys", "et")]
 LENIENT = {"max_rejected_share": 1, "max_control_characters": 1, "max_duplicate_share": 1,
            "max_near_duplicate_share": 1, "max_leaked_share": 1, "min_rows_per_label": 1}  # fmt: skip
 
@@ -61,7 +60,8 @@ def write(**files):
 def run(checks=LENIENT, task=None, **data):
     data = {"name": "reviews", "columns": {"id": "id"}, "checks": checks} | data
     task = {"name": "text-classification"} | (task or {})
-    params = check_params({"data": data, "task": task, "register": {"name": "reviews"}})
+    defaults = {"model": {}, "tokenize": {}, "train": {}, "evaluate": {}}
+    params = check_params({"data": data, "task": task, "register": {"name": "reviews"}, **defaults})
     validate.run(Sections(params, validate.SECTIONS))
 
 
@@ -96,8 +96,8 @@ def test_sound_rows_are_all_kept_in_three_splits(capsys):
     assert [row["row"] for row in whole] == list(range(500))
     assert [row["text"] for row in whole] == [row["text"] for row in rows(500)]
     assert whole[7] | {"text": ""} == {
-        "row": 7, "id": "s0r7", "text": "", "text_pair": None, "label": "pos", "file": "data/raw/reviews/rows.csv",
-        "line": 9,
+        "row": 7, "id": "s0r7", "text": "", "text_pair": None, "label": "pos",
+        "file": "data/raw/reviews/rows.csv", "line": 9,
     }  # fmt: skip
     assert rejects() == {}
 
@@ -122,8 +122,6 @@ def test_two_runs_give_the_same_bytes():
 
 
 def test_the_size_of_the_batches_does_not_change_the_bytes(monkeypatch):
-    from tuneline.rows import read_rows
-
     write(rows=rows(300))
     run()
     before = layout.split_file(layout.VALIDATED, "train").read_bytes()
@@ -199,7 +197,7 @@ def test_without_validation_the_file_is_empty_and_whole():
         ({"text": ""}, "text", "text is blank"),
         ({"text": "\u00a0\u2003"}, "text", "text is blank"),
         ({"label": ""}, "label", "label is missing"),
-        ({"label": "ngative"}, "label", "label is 'ngative'. Known labels: neg, pos. Did you mean 'neg'?"),
+        ({"label": "negg"}, "label", "label is 'negg'. Known labels: neg, pos. Did you mean 'neg'?"),
         ({"text": "abcd"}, "text", "text has 4 characters, fewer than 5"),
         ({"text": "naïve " * 40}, "text", "text has 240 characters, more than 200"),
         ({"text": "rings the \x07 bell"}, "text", "text holds the control character U+0007"),
@@ -442,7 +440,8 @@ def test_no_text_travels_into_great_expectations(monkeypatch):
 def test_the_hash_seed_of_the_process_does_not_matter(tmp_path):
     write(rows=rows(200))
     (tmp_path / "params.yaml").write_text(
-        "data: {name: reviews}\ntask: {name: text-classification}\nregister: {name: reviews}\n",
+        "data: {name: reviews}\ntask: {name: text-classification}\nregister: {name: reviews}\n"
+        "model: {}\ntokenize: {}\ntrain: {}\nevaluate: {}\n",
         encoding="utf-8",
     )
     code = (

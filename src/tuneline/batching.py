@@ -1,7 +1,7 @@
 """Batches: features padded to the longest of their batch.
 
-    [{"input_ids": [101, 7592, 102]}, {"input_ids": [101, 102]}]
-    → input_ids (2, 3), attention_mask (2, 3)
+[{"input_ids": [101, 7592, 102]}, {"input_ids": [101, 102]}]
+→ input_ids (2, 3), attention_mask (2, 3)
 """
 
 from collections.abc import Iterator, Sequence

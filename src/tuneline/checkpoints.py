@@ -110,12 +110,15 @@ def _from_package(model: Model) -> tuple[str, Path | None]:
 
 def _from_hub(model: Model, *, local_files_only: bool) -> Path | None:
     from huggingface_hub import snapshot_download  # noqa: PLC0415  loaded only when no local folder is named
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
 
     try:
         found = Path(
             snapshot_download(
-                model.checkpoint, revision=model.revision, allow_patterns=FILES, local_files_only=local_files_only
+                model.checkpoint,
+                revision=model.revision,
+                allow_patterns=FILES,
+                local_files_only=local_files_only,
             )
         )
     except HFValidationError as error:

@@ -5,7 +5,6 @@
 The test split is never altered for a leak or a conflict: the copy outside it is refused.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,9 +47,7 @@ class Verdict:
 
 def judge(survey: Survey, sketches: Sketches, data: Data) -> Verdict:
     """Split the rows, then refuse what is unsound, repeated, contradictory or leaked."""
-    failed = {
-        check: _mask(survey, [p.row for p in survey.problems if p.check == check]) for check in ROW_CHECKS
-    }
+    failed = {check: _mask(survey, [p.row for p in survey.problems if p.check == check]) for check in ROW_CHECKS}
     sound = ~np.logical_or.reduce(list(failed.values()))
     relations = [_repeated_ids(survey, sound)]
     sound[relations[0].rows] = False
@@ -154,19 +151,15 @@ def _leaks(texts: pd.DataFrame) -> tuple[Relation, Rows]:
     """Rows whose text stands in a split more protected than their own; and the test rows so leaked."""
     rows, split = texts["row"].to_numpy(), texts["split"].to_numpy()
     first = {
-        code: texts[split == code]
-        .drop_duplicates("text")
-        .set_index("text")["row"]
-        .reindex(texts["text"])
-        .to_numpy()
+        code: texts[split == code].drop_duplicates("text").set_index("text")["row"].reindex(texts["text"]).to_numpy()
         for code in (TRAIN, VALIDATION, TEST)
     }
-    there: Callable[[int], Mask] = lambda code: ~np.isnan(first[code])  # noqa: E731
-    into_test = there(TEST) & (split != TEST)
-    into_validation = there(VALIDATION) & (split == TRAIN) & ~into_test
+    there = {code: ~np.isnan(rows_of) for code, rows_of in first.items()}
+    into_test = there[TEST] & (split != TEST)
+    into_validation = there[VALIDATION] & (split == TRAIN) & ~into_test
     other = np.where(into_test, first[TEST], first[VALIDATION])
     refused = into_test | into_validation
-    leaked = rows[(split == TEST) & (there(TRAIN) | there(VALIDATION))]
+    leaked = rows[(split == TEST) & (there[TRAIN] | there[VALIDATION])]
     return Relation("leaked", rows[refused], other[refused].astype(np.int64)), leaked
 
 

@@ -22,6 +22,7 @@ from tuneline.validated import findings, numbers
 EXAMPLES = 5  # rows named for each check
 MOST_LABELS = 100  # labels listed
 REJECTS = 20  # refused rows shown
+LAST_VALIDATION = layout.STATE / "last-validation"  # of a validation that failed: rejects and report
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,6 @@ def failure(outcomes: Sequence[Outcome], survey: Survey, verdict: Verdict, data:
     parts.append(f"All refused rows: {LAST_VALIDATION / layout.REJECTS.name}")
     parts.append(f"The whole report: {LAST_VALIDATION / layout.DATA_DOCS.name}")
     return DataError("\n".join(parts))
-
-
-LAST_VALIDATION = layout.STATE / "last-validation"  # of a validation that failed: rejects and report
 
 
 def _first_rejects(path: Path) -> list[dict[str, Any]]:

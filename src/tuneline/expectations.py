@@ -68,9 +68,7 @@ def frames(survey: Survey, verdict: Verdict, splits: Splits) -> dict[str, pd.Dat
     return found
 
 
-def validate(
-    tables: Mapping[str, pd.DataFrame], checks: Checks, suites: Path = layout.SUITE
-) -> list[Outcome]:
+def validate(tables: Mapping[str, pd.DataFrame], checks: Checks, suites: Path = layout.SUITE) -> list[Outcome]:
     """Every expectation's outcome, in the order of the file. Raises CheckBroken when one raised, DataError
     when the file holds what is no expectation."""
     context = gx.get_context(mode="ephemeral")

@@ -41,9 +41,7 @@ def download(source: str, revision: str | None, folder: Path) -> str:
         )
     repository, configuration = match["repository"], match["configuration"]
     if Path(repository).exists():  # datasets would read this folder and never ask the hub
-        raise DataError(
-            f"{source}: a local folder has the name {repository} and would stand in for it. Rename it."
-        )
+        raise DataError(f"{source}: a local folder has the name {repository} and would stand in for it. Rename it.")
     commit = _commit(source, repository, revision or match["revision"])
     try:
         splits = load_dataset(repository, configuration, revision=commit)
@@ -66,9 +64,7 @@ def _commit(source: str, repository: str, revision: str | None) -> str:
     try:
         sha = HfApi().dataset_info(repository, revision=revision).sha
     except RevisionNotFoundError as error:
-        raise DataError(
-            f"{source}: the data set has no revision {revision}. Look for it on its page."
-        ) from error
+        raise DataError(f"{source}: the data set has no revision {revision}. Look for it on its page.") from error
     except RepositoryNotFoundError as error:
         raise DataError(
             f"{source}: the hub has no such data set, or it is private. Check the name; for a private one "
@@ -100,11 +96,7 @@ def write_splits(splits: Mapping[str, Dataset], folder: Path) -> None:
     told = {name: split for name, split in splits.items() if split_of(name)}
     folder.mkdir(parents=True, exist_ok=True)
     for name, split in (told or splits).items():
-        names = {
-            column: feature.names
-            for column, feature in split.features.items()
-            if isinstance(feature, ClassLabel)
-        }
+        names = {column: feature.names for column, feature in split.features.items() if isinstance(feature, ClassLabel)}
         writer = None
         for table in split.with_format("arrow").iter(ROWS_AT_ONCE):
             named = _label_names(table, names).replace_schema_metadata(None)

@@ -1,6 +1,6 @@
 """Where everything lies, relative to the root of the project, and how a stage puts it there.
 
-    data/raw/<name>  →  data/validated  →  data/tokenized  →  data/model  →  data/reports
+data/raw/<name>  →  data/validated  →  data/tokenized  →  data/model  →  data/reports
 """
 
 import errno

@@ -1,9 +1,9 @@
 """A fine-tuned model as a folder that explains and serves itself.
 
-    config.json model.safetensors tokenizer.json ...   as transformers reads them
-    tuneline.json                                      task, labels, max_length
-    MLmodel requirements.txt code/                     as MLflow reads and serves them
-    README.md                                          model card
+config.json model.safetensors tokenizer.json ...   as transformers reads them
+tuneline.json                                      task, labels, max_length
+MLmodel requirements.txt code/                     as MLflow reads and serves them
+README.md                                          model card
 """
 
 import json

@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
@@ -20,7 +28,7 @@ from tuneline.tasks import TASKS, task_class
 from tuneline.tasks.base import Task
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
-Share = Field(ge=0, lt=1)
+DEFAULTED = ("model", "tokenize", "train", "evaluate")  # sections whose every key has a default
 
 
 class Section(BaseModel):
@@ -185,8 +193,6 @@ class Train(Section):
     """group_by_length puts rows of like length into a batch, which saves padding."""
     bf16: bool = False
     """Compute in bfloat16, keep the weights in float32."""
-    gradient_checkpointing: bool = False
-    """Trade compute for memory."""
     seed: int = Field(0, ge=0, le=2**32 - 1)
     """Seed of the head's weights, the order of rows and dropout."""
     logging_steps: int = Field(10, ge=1)
@@ -235,16 +241,16 @@ class Register(Section):
 
 
 class Params(BaseModel):
-    """The whole of params.yaml."""
+    """The whole of params.yaml. Every section must stand there, for DVC watches each; `{}` takes its defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="tuneline params.yaml")
 
     data: Data
     task: SerializeAsAny[Task]
-    model: Model = Model()
-    tokenize: Tokenize = Tokenize()
-    train: Train = Train()
-    evaluate: Evaluate = Evaluate()
+    model: Model
+    tokenize: Tokenize
+    train: Train
+    evaluate: Evaluate
     register_: Register = Field(alias="register")
 
     @field_validator("task", mode="before")
@@ -358,7 +364,8 @@ def _describe(problem: Any) -> list[str]:
     if problem["type"] == "extra_forbidden":
         return [f"  {path}: unknown key.{did_you_mean(str(problem['loc'][-1]), _siblings(problem['loc']))}"]
     if problem["type"] == "missing":
-        return [f"  {path}: is missing"]
+        hint = f". Write `{path}: {{}}` to take the defaults" if path in DEFAULTED else ""
+        return [f"  {path}: is missing{hint}"]
     message = str(problem["msg"]).removeprefix("Value error, ")
     if not path or message.startswith(f"{path}."):  # the message brings its own paths
         return [f"  {line}" for line in message.splitlines()]

@@ -83,9 +83,7 @@ class Added:
         """What came, and what to do next, for the terminal."""
         found = self.description
         revision = f", revision {self.revision}" if self.revision else ""
-        files = [
-            f"  {file.shown}  {file.split or 'to be split'}  {file.rows:,} rows" for file in found.files[:20]
-        ]
+        files = [f"  {file.shown}  {file.split or 'to be split'}  {file.rows:,} rows" for file in found.files[:20]]
         more = [f"  and {len(found.files) - 20:,} more files"] if len(found.files) > 20 else []
         first = [f"  {name}: {value}" for name, value in preview(found.first).items()]
         not_read = [f"Not read: {', '.join(found.not_read)}"] if found.not_read else []
@@ -142,16 +140,12 @@ def _check(name: str, source: str, *, force: bool, revision: str | None) -> None
             f"name {name!r}: not the name of a data set. Expected up to 100 letters, digits, '.', '_' or "
             "'-', the first a letter or digit, not ending in .dvc."
         )
-    if not Path(".dvc").is_dir() or not any(
-        (up / ".git").exists() for up in [Path.cwd(), *Path.cwd().parents]
-    ):
+    if not Path(".dvc").is_dir() or not any((up / ".git").exists() for up in [Path.cwd(), *Path.cwd().parents]):
         raise DataError(
             f"{Path.cwd()}: not the root of a git and DVC repository. Run from the root of the project, or "
             "make it one with `git init` and `dvc init`."
         )
-    if not force and (
-        taken := [p for p in (layout.RAW / name, layout.RAW / f"{name}.dvc") if os.path.lexists(p)]
-    ):
+    if not force and (taken := [p for p in (layout.RAW / name, layout.RAW / f"{name}.dvc") if os.path.lexists(p)]):
         raise DataError(
             f"{taken[0]}: there already is a data set {name!r}. Choose another name, or replace it with "
             "--force (what was never under DVC is lost)."
@@ -169,9 +163,7 @@ def _check(name: str, source: str, *, force: bool, revision: str | None) -> None
 def _check_url(source: str) -> None:
     parts = urlsplit(source)
     if parts.scheme not in SCHEMES:
-        raise DataError(
-            f"{source}: unknown scheme {parts.scheme!r}. Known: {', '.join(SCHEMES)}, hf, or a local path."
-        )
+        raise DataError(f"{source}: unknown scheme {parts.scheme!r}. Known: {', '.join(SCHEMES)}, hf, or a local path.")
     if parts.password or (parts.username and parts.scheme.startswith("http")):
         raise DataError(
             f"{parts.scheme}://…@{parts.hostname}{parts.path}: holds a user or password, which would stand "
@@ -188,8 +180,7 @@ def _check_local(name: str, source: str) -> None:
     path = Path(source).expanduser()
     if not path.exists():
         raise DataError(
-            f"{source}: no such file or folder in {Path.cwd()}. Expected one, or a URL, or "
-            "hf://datasets/ORG/NAME."
+            f"{source}: no such file or folder in {Path.cwd()}. Expected one, or a URL, or hf://datasets/ORG/NAME."
         )
     if path.is_dir() and not any(path.iterdir()):
         raise DataError(f"{source}: the folder is empty. Expected data files in it.")
@@ -240,10 +231,7 @@ def _origin(source: str) -> tuple[bool, str, str | None]:
 def _ignored_by_git(path: Path) -> bool:
     """Such a file is in no other clone, so the source does not travel with the repository."""
     return (
-        subprocess.run(
-            ["git", "check-ignore", "--quiet", str(path)], capture_output=True, check=False
-        ).returncode
-        == 0
+        subprocess.run(["git", "check-ignore", "--quiet", str(path)], capture_output=True, check=False).returncode == 0
     )
 
 
@@ -268,9 +256,7 @@ def _dvc(*arguments: str) -> None:
     """Run dvc. DataError or StorageError with its last lines when it fails."""
     program = shutil.which("dvc") or shutil.which("dvc", path=str(Path(sys.executable).parent))
     if program is None:
-        raise DataError(
-            "dvc: not found on PATH nor beside this Python. Install the project: `pip install -e .`."
-        )
+        raise DataError("dvc: not found on PATH nor beside this Python. Install the project: `pip install -e .`.")
     done = subprocess.run(
         [program, *arguments],
         env={**os.environ, "DVC_NO_ANALYTICS": "1"},
@@ -283,9 +269,7 @@ def _dvc(*arguments: str) -> None:
         return
     said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     lines = "\n".join(f"  {line}" for line in said[-LAST_LINES:])
-    disk = any(
-        sign in line.lower() for line in said for sign in ("no space left", "permission denied", "quota")
-    )
+    disk = any(sign in line.lower() for line in said for sign in ("no space left", "permission denied", "quota"))
     kind = StorageError if disk else DataError
     raise kind(
         f"dvc {' '.join(arguments)} ended with exit code {done.returncode}. Nothing was left half-written. "

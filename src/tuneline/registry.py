@@ -30,7 +30,7 @@ class Decision:
     metric: str
     challenger: float
     champion: float | None
-    champion_version: str | None
+    champion_version: int | None
 
     def tags(self) -> dict[str, str]:
         """As tags of the model version."""
@@ -127,15 +127,15 @@ def _decide(
     if current is None:
         return Decision("promoted", "there was no champion", rule.metric, score, None, None)
     if current.version == challenger.version:
-        return Decision("champion", "it is the champion already", rule.metric, score, score, current.version)
+        return Decision("champion", "it is the champion already", rule.metric, score, score, int(current.version))
     held = champion_score(current)
     if held is None:
         reason = f"the champion, version {current.version}, cannot be scored on these test rows"
-        return Decision("kept", reason, rule.metric, score, None, current.version)
+        return Decision("kept", reason, rule.metric, score, None, int(current.version))
     better = rule.beats(score, held)
     limit = f" by more than {rule.minimum_effect:g}" if rule.minimum_effect else ""
     reason = f"{rule.metric} {score:.4f} is {'' if better else 'not '}better than {held:.4f}{limit}"
-    return Decision("promoted" if better else "kept", reason, rule.metric, score, held, current.version)
+    return Decision("promoted" if better else "kept", reason, rule.metric, score, held, int(current.version))
 
 
 def recorded_score(version: ModelVersion, metric: str, test_digest: str) -> float | None:

@@ -25,4 +25,3 @@ def score_version(version: ModelVersion, rows: Sequence[Row], labels: Sequence[s
         warn("register", f"champion version {version.version} has other labels and cannot be compared")
         return None
     return predictor.task.score(predictor.predict(rows), rows, labels).metrics.get(metric)
-

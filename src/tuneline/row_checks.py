@@ -29,9 +29,7 @@ from tuneline.tasks.base import Task
 CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"  # all but tab, newline and carriage return
 # A replacement character, or UTF-8 read as Latin-1 or Windows-1252: Ã© for é, â€™ for ’, ðŸ for an emoji.
 # Closing quotes and dashes after Ã are left out: «MAÇÃ» is sound Portuguese.
-BROKEN = (
-    "\ufffd|[\u00c2-\u00f4][\u0080-\u009f]|Ã[€‚ƒ„†‡ˆ‰Š‹ŒŽ‘“•˜™š›œžŸ¡-ª¬\u00ad®-¹º¼-¿]|Â[£©®°´·]|â€|ðŸ|ï»¿"
-)
+BROKEN = "\ufffd|[\u00c2-\u00f4][\u0080-\u009f]|Ã[€‚ƒ„†‡ˆ‰Š‹ŒŽ‘“•˜™š›œžŸ¡-ª¬\u00ad®-¹º¼-¿]|Â[£©®°´·]|â€|ðŸ|ï»¿"
 
 
 @dataclass(frozen=True)
@@ -71,18 +69,14 @@ class Survey:
         return f"{self.files[self.file[row]]} row {self.line[row]}"
 
 
-def survey_rows(
-    batches: Iterable[pa.RecordBatch], data: Data, task: Task, sketches: Sketches, path: Path
-) -> Survey:
+def survey_rows(batches: Iterable[pa.RecordBatch], data: Data, task: Task, sketches: Sketches, path: Path) -> Survey:
     """Note every row, sketch its text, and put the rows into a Parquet file at path."""
     surveyor = _Surveyor(data, task)
     schema = pa.schema(
         [("file", pa.string()), ("line", pa.int64()), *((c, pa.string()) for c in ("id", *task.columns))]
     )
     with (
-        pq.ParquetWriter(
-            path, schema, compression="lz4", use_dictionary=["file"], write_statistics=False
-        ) as writer,
+        pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=["file"], write_statistics=False) as writer,
         ThreadPoolExecutor(1) as sketching,
     ):
         sketched: Future[None] | None = None
@@ -148,9 +142,7 @@ class _Surveyor:
         splits = self.data.splits
         if splits.test_from is not None:
             time = batch["time"].fill_null("")
-            noted["from_validation"] = pc.greater_equal(time, splits.validation_from).to_numpy(
-                zero_copy_only=False
-            )
+            noted["from_validation"] = pc.greater_equal(time, splits.validation_from).to_numpy(zero_copy_only=False)
             noted["from_test"] = pc.greater_equal(time, splits.test_from).to_numpy(zero_copy_only=False)
         self._noted.append(noted)
         self.rows += len(batch)
@@ -207,9 +199,7 @@ class _Surveyor:
         for row in _true(pc.match_substring_regex(text, CONTROL)):
             found = re.search(CONTROL, text[row].as_py())
             code = f"U+{ord(found.group()):04X}" if found else ""
-            yield Problem(
-                self.rows + row, "control_characters", name, f"{name} holds the control character {code}"
-            )
+            yield Problem(self.rows + row, "control_characters", name, f"{name} holds the control character {code}")
         for row in _true(pc.match_substring_regex(text, BROKEN)):
             found = re.search(BROKEN, text[row].as_py())
             sample = found.group() if found else ""
@@ -256,7 +246,5 @@ def _joined(texts: Sequence[pa.StringArray]) -> pa.StringArray:
 def _codes(values: pa.StringArray, known: dict[str, int], none: int = -1) -> NDArray[np.int64]:
     """A number for each value: its place in known, which grows by what is new; `none` for null."""
     encoded = values.dictionary_encode()
-    table = np.array(
-        [known.setdefault(value, len(known)) for value in encoded.dictionary.to_pylist()] + [none]
-    )
+    table = np.array([known.setdefault(value, len(known)) for value in encoded.dictionary.to_pylist()] + [none])
     return table[encoded.indices.fill_null(len(table) - 1).to_numpy()]

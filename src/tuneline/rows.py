@@ -126,9 +126,7 @@ def _check_columns(format_: str, sources: list[Source], reading: Reading, column
             )
         delimiter = other_delimiter(found) if missing else None
         if delimiter:
-            hints.add(
-                f'The columns look separated by {delimiter!r}: set data.delimiter: "{_escaped(delimiter)}".'
-            )
+            hints.add(f'The columns look separated by {delimiter!r}: set data.delimiter: "{_escaped(delimiter)}".')
     if not problems:
         return
     if not hints:
@@ -160,9 +158,7 @@ def _batch(chunk: Chunk, source: Source, columns: Sequence[_Wanted], problems: P
     return pa.RecordBatch.from_pydict(batch)
 
 
-def _strings(
-    values: Sequence[Any] | pa.Array, column: _Wanted, numbers: Sequence[int], problems: Problems
-) -> pa.Array:
+def _strings(values: Sequence[Any] | pa.Array, column: _Wanted, numbers: Sequence[int], problems: Problems) -> pa.Array:
     """Values as an Arrow array of strings. What is none is a problem, and null in the array."""
     if isinstance(values, pa.Array):
         array = _cast(values, column, problems.shown)
@@ -176,9 +172,7 @@ def _strings(
             )
     if column.kind == "text":
         return array
-    return pc.if_else(
-        pc.equal(array, ""), pa.scalar(None, pa.string()), array
-    )  # an empty field names nothing
+    return pc.if_else(pc.equal(array, ""), pa.scalar(None, pa.string()), array)  # an empty field names nothing
 
 
 def _string(value: Any, column: _Wanted, number: int, problems: Problems) -> str | None:
@@ -219,9 +213,7 @@ def _cast(values: pa.Array, column: _Wanted, shown: str) -> pa.Array:
         allowed += [types.is_date, types.is_timestamp]
     if any(is_type(type_) for is_type in allowed):
         array = pc.cast(values, pa.string())
-        return (
-            pc.replace_substring(array, " ", "T", max_replacements=1) if types.is_timestamp(type_) else array
-        )
+        return pc.replace_substring(array, " ", "T", max_replacements=1) if types.is_timestamp(type_) else array
     expected = {
         "text": "string",
         "label": "string, integer or boolean",
@@ -240,6 +232,5 @@ def _plain(value: Any) -> Any:
 def preview(row: Mapping[str, Any], *, width: int = 60) -> dict[str, str]:
     """A row in short, for messages: each value in at most `width` characters."""
     return {
-        name: repr(value) if len(repr(value)) <= width else f"{repr(value)[:width]}…"
-        for name, value in row.items()
+        name: repr(value) if len(repr(value)) <= width else f"{repr(value)[:width]}…" for name, value in row.items()
     }

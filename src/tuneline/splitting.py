@@ -58,9 +58,7 @@ def below(chance: NDArray[np.uint64], share: float) -> NDArray[np.bool_]:
     return chance < np.uint64(int(share * 2**64))
 
 
-def limit(
-    kept: NDArray[np.bool_], assigned: NDArray[np.int8], chances: Draws, max_rows: MaxRows
-) -> NDArray[np.bool_]:
+def limit(kept: NDArray[np.bool_], assigned: NDArray[np.int8], chances: Draws, max_rows: MaxRows) -> NDArray[np.bool_]:
     """Of the rows kept so far, at most max_rows of each split: those with the lowest third draw."""
     kept = kept.copy()
     for code, split in enumerate(SPLITS):

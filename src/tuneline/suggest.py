@@ -104,14 +104,8 @@ def suggested_params(name: str, description: Description, options: Mapping[str, 
             continue
         renamed = {ours: theirs for ours, theirs in columns.items() if ours != theirs or ours == "id"}
         return _yaml({"data": data | ({"columns": renamed} if renamed else {}), "task": {"name": task_name}})
-    note = (
-        f"# No task finds its columns among {', '.join(description.columns)}: name them under data.columns,\n"
-    )
-    return (
-        note
-        + "# ours to theirs, as in {text: body, label: category}, and choose a task.\n"
-        + _yaml({"data": data})
-    )
+    note = f"# No task finds its columns among {', '.join(description.columns)}: name them under data.columns,\n"
+    return note + "# ours to theirs, as in {text: body, label: category}, and choose a task.\n" + _yaml({"data": data})
 
 
 def _match(task_name: str, found: Sequence[str]) -> dict[str, str] | None:

@@ -43,4 +43,6 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise PipelineError(f"{path} is missing: nothing has been evaluated and registered yet. Run dvc repro.") from None
+        raise PipelineError(
+            f"{path} is missing: nothing has been evaluated and registered yet. Run dvc repro."
+        ) from None

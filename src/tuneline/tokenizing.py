@@ -39,7 +39,12 @@ class Lengths:
 
 
 def encode(
-    task: Task, tokenizer: Tokenizer, rows: Sequence[Row], labels: Sequence[str], max_length: int, lengths: Lengths
+    task: Task,
+    tokenizer: Tokenizer,
+    rows: Sequence[Row],
+    labels: Sequence[str],
+    max_length: int,
+    lengths: Lengths,
 ) -> list[Feature]:
     """Features of at most max_length tokens. The lengths of the whole texts are noted on the way."""
     tokenizer.no_truncation()
@@ -72,11 +77,13 @@ def check_max_length(max_length: int, config: dict[str, Any]) -> None:
 
 
 def batches_of_features(
-    task: Task, tokenizer: Tokenizer, batches: Iterable[Sequence[Row]], labels: Sequence[str], lengths: Lengths
+    task: Task,
+    tokenizer: Tokenizer,
+    batches: Iterable[Sequence[Row]],
+    labels: Sequence[str],
+    lengths: Lengths,
 ) -> Iterator[Feature]:
     """The features of a split, each with the `row` it came from."""
     for rows in batches:
-        for row, feature in zip(
-            rows, encode(task, tokenizer, rows, labels, lengths.max_length, lengths), strict=True
-        ):
+        for row, feature in zip(rows, encode(task, tokenizer, rows, labels, lengths.max_length, lengths), strict=True):
             yield {"row": row["row"], **feature}

@@ -75,7 +75,11 @@ def find_run(client: MlflowClient, experiment: str, digest: str) -> Run | None:
 
 
 def ensure_run(
-    client: MlflowClient, experiment: str, digest: str, params: Mapping[str, Any], curve: Sequence[dict[str, float]]
+    client: MlflowClient,
+    experiment: str,
+    digest: str,
+    params: Mapping[str, Any],
+    curve: Sequence[dict[str, float]],
 ) -> str:
     """The id of the finished run of these inputs. A run that this server does not know, because the model
     came from a cache or the server was away, is made again from what was recorded."""
@@ -169,7 +173,10 @@ class LiveRun:
             with suppress(Exception):
                 self.client.set_terminated(self.run_id, RunStatus.to_string(RunStatus.KILLED))
         self.run_id = ""
-        warn("fine-tune", f"MLflow at {safe_uri()}: {_first_line(error)} Metrics are kept and replayed by register.")
+        warn(
+            "fine-tune",
+            f"MLflow at {safe_uri()}: {_first_line(error)} Metrics are kept and replayed by register.",
+        )
 
 
 def safe_uri() -> str:

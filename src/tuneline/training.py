@@ -14,6 +14,8 @@ from transformers import (
     EvalPrediction,
     Trainer,
     TrainerCallback,
+    TrainerControl,
+    TrainerState,
     TrainingArguments,
     set_seed,
 )
@@ -79,13 +81,11 @@ def fine_tune(
         data_collator=PadBatch(model.config.pad_token_id or 0),
         compute_metrics=_compute_metrics(task, labels, validation[1]),
         compute_loss_func=_loss(params, train[0], len(labels)),
-        callbacks=[*callbacks, *([stop_early] if watching else [])],
+        callbacks=[_LogEpochs(), *callbacks, *([stop_early] if watching else [])],
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None)
     history = [point for point in trainer.state.log_history if "train_runtime" not in point]
     return Trained(trainer.model, history, trainer.state.global_step, _best(history, metric, task))
-
-
 
 
 class _Trainer(Trainer):
@@ -99,6 +99,16 @@ class _Trainer(Trainer):
         )
         prepared: torch.utils.data.DataLoader[Any] = self.accelerator.prepare(loader)
         return prepared
+
+
+class _LogEpochs(TrainerCallback):
+    """Log the loss before each checkpoint too. The Trainer forgets what it has not logged when it resumes,
+    and the learning curve would differ from that of a run that was never cut short."""
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        control.should_log = True
 
 
 class _Features(torch.utils.data.Dataset[Feature]):
@@ -144,7 +154,9 @@ def _arguments(
     )
 
 
-def _compute_metrics(task: Task, labels: list[str], rows: Sequence[Row]) -> Callable[[EvalPrediction], dict[str, float]]:
+def _compute_metrics(
+    task: Task, labels: list[str], rows: Sequence[Row]
+) -> Callable[[EvalPrediction], dict[str, float]]:
     def compute(outputs: EvalPrediction) -> dict[str, float]:
         predictions = task.decode(np.asarray(outputs.predictions), labels)
         scores = task.score(predictions, rows, labels).metrics

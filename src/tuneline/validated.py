@@ -102,9 +102,7 @@ def findings(survey: Survey, verdict: Verdict, check: str, most: int) -> list[tu
     return [(survey.place(row), why) for row, why in sorted(found)[:most]]
 
 
-def _reasons(
-    survey: Survey, verdict: Verdict, start: int, stop: int
-) -> Iterator[tuple[int, str | None, str]]:
+def _reasons(survey: Survey, verdict: Verdict, start: int, stop: int) -> Iterator[tuple[int, str | None, str]]:
     """(row, column, sentence) of the refused rows from start to stop."""
     for problem in survey.problems:
         if start <= problem.row < stop:
@@ -123,7 +121,7 @@ def _between(relation: Relation, start: int, stop: int) -> range:
 def _batches(survey: Survey) -> Iterator[tuple[int, pa.RecordBatch]]:
     """The rows as they came, with the number of each batch's first row."""
     start = 0
-    with pq.ParquetFile(survey.path) as file:
+    with pq.ParquetFile(survey.path, pre_buffer=False) as file:  # or all that was read stays in memory
         for batch in file.iter_batches(batch_size=5_000):
             yield start, batch
             start += len(batch)

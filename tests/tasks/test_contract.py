@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from tuneline.checkpoints import load_tokenizer
 from tuneline.tasks import TASKS, task_class
 from tuneline.tasks.base import Task

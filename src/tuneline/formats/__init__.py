@@ -40,9 +40,7 @@ def parse(format_: str, source: Source, reading: Reading) -> Iterator[Chunk]:
             yield chunk
     if chunk is None:
         what = "has a header and no rows" if format_ in DELIMITERS and reading.header else "holds no rows"
-        raise DataError(
-            f"{source.shown}: {what}. Expected at least one: write the file again, or take it away."
-        )
+        raise DataError(f"{source.shown}: {what}. Expected at least one: write the file again, or take it away.")
 
 
 def column_names(format_: str, source: Source, reading: Reading) -> list[str]:

@@ -38,9 +38,7 @@ class Reading:
     delimiter: str | None = None
     header: bool = True
     column_names: Sequence[str] | None = None
-    wanted: Collection[str] | None = (
-        None  # columns to read, where a format can leave others out; None reads all
-    )
+    wanted: Collection[str] | None = None  # columns to read, where a format can leave others out; None reads all
 
 
 @dataclass(frozen=True)
@@ -97,9 +95,7 @@ def by_key(reading: Reading) -> Callable[[list[dict[str, Any]]], dict[str, list[
     def turn(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
         names = dict.fromkeys(name for row in rows for name in row)
         return {
-            name: [row.get(name) for row in rows]
-            for name in names
-            if reading.wanted is None or name in reading.wanted
+            name: [row.get(name) for row in rows] for name in names if reading.wanted is None or name in reading.wanted
         }
 
     return turn

@@ -105,8 +105,7 @@ def _header(source: Source, reading: Reading, reader: Any) -> list[str]:
         return list(reading.column_names)
     if reading.column_names:
         raise DataError(
-            "data.column_names: is for files without a header. Set data.header: false, or take "
-            "column_names away."
+            "data.column_names: is for files without a header. Set data.header: false, or take column_names away."
         )
     names: list[str] = next((row for row in reader if row), [])
     twice = sorted(name for name, count in Counter(names).items() if count > 1 and name.strip())

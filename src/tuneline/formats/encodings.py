@@ -112,9 +112,7 @@ def _undecodable(path: Path, shown: str, encoding: str) -> DataError:
     at, line = _first_undecodable(path, encoding)
     likely = likely_encoding(path)
     if likely == encoding or not _is_utf8(encoding):
-        advice = (
-            "Set data.encoding to the one that the file was saved in: utf-8, latin-1 and cp1252 are usual."
-        )
+        advice = "Set data.encoding to the one that the file was saved in: utf-8, latin-1 and cp1252 are usual."
     else:
         advice = f"Likely {likely}: set data.encoding: {likely}, or save the file as {encoding}."
     return DataError(f"{shown} row {line}: byte {at + 1:,} of the file is not {encoding}. {advice}")

@@ -18,9 +18,7 @@ def read_jsonl(source: Source, reading: Reading) -> Iterator[Chunk]:
     yield from gather(_json_objects(source, reading, problems), problems, by_key(reading))
 
 
-def _json_objects(
-    source: Source, reading: Reading, problems: Problems
-) -> Iterator[tuple[int, dict[str, Any], int]]:
+def _json_objects(source: Source, reading: Reading, problems: Problems) -> Iterator[tuple[int, dict[str, Any], int]]:
     for number, line in enumerate(text_lines(source.paths[0], source.shown, reading.encoding), start=1):
         if line.isspace():
             continue
@@ -39,11 +37,7 @@ def _json_objects(
 
 
 def _unreadable_json(error: Exception) -> str:
-    return (
-        "JSON nested too deep to read"
-        if isinstance(error, RecursionError)
-        else f"not readable as JSON: {error}"
-    )
+    return "JSON nested too deep to read" if isinstance(error, RecursionError) else f"not readable as JSON: {error}"
 
 
 def json_type(value: object) -> str:
@@ -83,16 +77,12 @@ def _json_document(source: Source, reading: Reading) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         lines = error.msg == "Extra data" and text.lstrip().startswith("{")
-        advice = (
-            "One object a line? Set data.format: jsonl." if lines else "Mend the file, or write it again."
-        )
+        advice = "One object a line? Set data.format: jsonl." if lines else "Mend the file, or write it again."
         raise DataError(
             f"{source.shown} row {error.lineno}: not JSON: {error.msg} at column {error.colno}. {advice}"
         ) from error
     except (RecursionError, ValueError) as error:
-        raise DataError(
-            f"{source.shown}: {_unreadable_json(error)}. Write the rows as flat objects."
-        ) from error
+        raise DataError(f"{source.shown}: {_unreadable_json(error)}. Write the rows as flat objects.") from error
 
 
 def _questions(articles: list[Any], problems: Problems) -> Iterator[tuple[int, dict[str, Any], int]]:
@@ -128,16 +118,12 @@ def _question(
         "question": fields.get("question"),
         "answers": fields.get("answers"),
     }
-    wrong = [
-        f"{key} is {json_type(row[key])}" for key in ("context", "question") if not isinstance(row[key], str)
-    ]
+    wrong = [f"{key} is {json_type(row[key])}" for key in ("context", "question") if not isinstance(row[key], str)]
     answers = row["answers"]
     if not isinstance(answers, list):
         wrong.append(f"answers is {json_type(answers)}, expected a list")
     elif not all(
-        isinstance(answer, dict)
-        and isinstance(answer.get("text"), str)
-        and type(answer.get("answer_start")) is int
+        isinstance(answer, dict) and isinstance(answer.get("text"), str) and type(answer.get("answer_start")) is int
         for answer in answers
     ):
         wrong.append("an answer lacks its text (string) or answer_start (number)")

@@ -16,15 +16,11 @@ CONLLU_COLUMNS = 10
 
 def read_conll(source: Source, reading: Reading) -> Iterator[Chunk]:
     """CoNLL: one word a line, its tag last, a blank line after each sentence. Gives tokens and tags."""
-    problems = Problems(
-        source.shown, "Each line holds a word, then its tag, between them one tab (or spaces)."
-    )
+    problems = Problems(source.shown, "Each line holds a word, then its tag, between them one tab (or spaces).")
     yield from gather(_sentences(source, reading, problems), problems, by_key(reading))
 
 
-def _sentences(
-    source: Source, reading: Reading, problems: Problems
-) -> Iterator[tuple[int, dict[str, Any], int]]:
+def _sentences(source: Source, reading: Reading, problems: Problems) -> Iterator[tuple[int, dict[str, Any], int]]:
     tokens: list[str] = []
     tags: list[str] = []
     first, width, tabs = 1, 0, False
@@ -71,9 +67,7 @@ def _trees(source: Source, reading: Reading, problems: Problems) -> Iterator[tup
         else:
             fields = line.rstrip("\r\n").split("\t")
             if len(fields) != CONLLU_COLUMNS:
-                problems.add(
-                    number, f"{len(fields)} columns, expected {CONLLU_COLUMNS}: {line.strip()[:60]!r}"
-                )
+                problems.add(number, f"{len(fields)} columns, expected {CONLLU_COLUMNS}: {line.strip()[:60]!r}")
             elif fields[0].isdecimal():
                 first = first if row["tokens"] else number
                 row["tokens"].append(fields[1])

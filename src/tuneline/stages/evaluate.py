@@ -26,7 +26,10 @@ SECTIONS = ("data", "task", "model", "tokenize", "train", "evaluate")
 def run(params: Sections) -> None:
     predictor = Predictor.load(layout.MODEL)
     task, labels = params.task, predictor.labels
-    features, rows = read_rows(split_file(layout.TOKENIZED, "test")), read_rows(split_file(layout.VALIDATED, "test"))
+    features, rows = (
+        read_rows(split_file(layout.TOKENIZED, "test")),
+        read_rows(split_file(layout.VALIDATED, "test")),
+    )
     predictions = predictor.predict_features(features, params.evaluate.per_device_eval_batch_size)
     score = task.score(predictions, rows, labels)
     baseline = _baseline(task, rows, labels) if params.evaluate.baseline else None
@@ -93,7 +96,11 @@ def _write_csv(path: Path, lines: Sequence[dict[str, Any]]) -> None:
 
 
 def _facts(
-    params: Sections, labels: list[str], evaluation: dict[str, Any], plots: dict[str, Any], errors: list[dict[str, Any]]
+    params: Sections,
+    labels: list[str],
+    evaluation: dict[str, Any],
+    plots: dict[str, Any],
+    errors: list[dict[str, Any]],
 ) -> ReportFacts:
     training = _json(layout.TRAINING)
     return ReportFacts(

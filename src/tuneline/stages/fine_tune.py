@@ -44,9 +44,7 @@ def run(params: Sections) -> None:
     }
     with staged(layout.MODEL, layout.TRAINING, layout.LEARNING_CURVE) as [folder, training, learning_curve]:
         trained.model.save_pretrained(folder)
-        packaging.complete(
-            folder, params, labels, layout.VOCABULARY, checkpoint, params.tokenize.max_length, record
-        )
+        packaging.complete(folder, params, labels, layout.VOCABULARY, checkpoint, params.tokenize.max_length, record)
         training.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         curves.write(learning_curve, curve)
     live.finish(curve)
@@ -68,8 +66,6 @@ class _Live(TrainerCallback):
     def __init__(self, live: LiveRun) -> None:
         self.live = live
 
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if "train_runtime" not in state.log_history[-1]:
             self.live.log(curves.from_history(state.log_history[-1:])[0])

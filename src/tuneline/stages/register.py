@@ -49,10 +49,13 @@ def run(params: Sections) -> None:
         if decision.outcome != "champion":
             for key, value in decision.tags().items():
                 client.set_model_version_tag(name, version.version, key, value)
-    record = {"name": name, "version": version.version, "run_id": run_id, "decision": asdict(decision)}
+    record = {"name": name, "version": int(version.version), "run_id": run_id, "decision": asdict(decision)}
     with staged(layout.REGISTRATION) as [registration]:
         registration.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    report("register", f"{name} version {version.version}{' (new)' if new else ''}: {decision.outcome}, {decision.reason}")
+    report(
+        "register",
+        f"{name} version {version.version}{' (new)' if new else ''}: {decision.outcome}, {decision.reason}",
+    )
 
 
 def _score(evaluation: dict[str, Any], metric: str) -> float:

@@ -33,9 +33,7 @@ def run(params: Sections) -> None:
             out.mkdir()
             rejects = out / layout.REJECTS.name
             write_rejects(rejects, survey, verdict, task)
-            (out / layout.DATA_DOCS.name).write_text(
-                render(outcomes, survey, verdict, data, rejects), encoding="utf-8"
-            )
+            (out / layout.DATA_DOCS.name).write_text(render(outcomes, survey, verdict, data, rejects), encoding="utf-8")
             if not failed:
                 write_splits(out, survey, verdict, task)
                 counts = numbers(survey, verdict)

@@ -145,9 +145,7 @@ def _curve(label: str, **axes: NDArray[Any]) -> list[dict[str, Any]]:
     """At most CURVE_POINTS rows of a curve, evenly chosen, ends kept."""
     length = len(next(iter(axes.values())))
     kept = np.unique(np.linspace(0, length - 1, CURVE_POINTS).round().astype(int))
-    return [
-        {"label": label, **{name: round(float(axis[i]), 6) for name, axis in axes.items()}} for i in kept
-    ]
+    return [{"label": label, **{name: round(float(axis[i]), 6) for name, axis in axes.items()}} for i in kept]
 
 
 TASK = TextClassification

@@ -1,0 +1,107 @@
+"""The champion alias on a real sqlite registry."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from tuneline import registry, tracking
+from tuneline.errors import TrackingError
+
+DIGEST = "d" * 64
+CURVE = [{"step": 1, "epoch": 0.5, "train_loss": 0.7}, {"step": 2, "epoch": 1.0, "train_loss": 0.5}]
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tracking.connect()
+
+
+def version(client: MlflowClient, tmp_path: Path, digest: str, score: float) -> registry.ModelVersion:
+    folder = tmp_path / "model"
+    folder.mkdir(exist_ok=True)
+    (folder / "MLmodel").write_text(digest)
+    run_id = tracking.ensure_run(client, tracking.experiment_id(client, "x"), DIGEST, {}, CURVE)
+    tags = registry.score_tags({"accuracy": score}, "test")
+    return registry.ensure_version(client, "m", run_id, folder, digest, tags)[0]
+
+
+def promote(client: MlflowClient, challenger: registry.ModelVersion, score: float, effect: float = 0.0) -> str:
+    rule = registry.Rule("accuracy", True, effect)
+    decision = registry.promote_if_better(
+        client, "m", challenger, score, rule, lambda v: registry.recorded_score(v, "accuracy", "test")
+    )
+    return decision.outcome
+
+
+def test_the_first_model_becomes_champion(client: MlflowClient, tmp_path: Path) -> None:
+    assert promote(client, version(client, tmp_path, "a", 0.5), 0.5) == "promoted"
+
+
+def test_the_same_model_twice_makes_one_version(client: MlflowClient, tmp_path: Path) -> None:
+    assert version(client, tmp_path, "a", 0.5).version == version(client, tmp_path, "a", 0.5).version
+
+
+def test_only_a_better_challenger_moves_the_alias(client: MlflowClient, tmp_path: Path) -> None:
+    promote(client, version(client, tmp_path, "a", 0.5), 0.5)
+    assert promote(client, version(client, tmp_path, "b", 0.5), 0.5) == "kept"
+    assert promote(client, version(client, tmp_path, "c", 0.6), 0.6, effect=0.2) == "kept"
+    better = version(client, tmp_path, "c", 0.6)
+    assert promote(client, better, 0.6) == "promoted"
+    settled = registry.champion(client, "m")
+    assert settled is not None
+    assert settled.version == better.version
+
+
+def test_a_champion_of_other_test_rows_without_a_score_is_kept(client: MlflowClient, tmp_path: Path) -> None:
+    promote(client, version(client, tmp_path, "a", 0.5), 0.5)
+    challenger = version(client, tmp_path, "b", 0.9)
+    rule = registry.Rule("accuracy", True, 0.0)
+    decision = registry.promote_if_better(client, "m", challenger, 0.9, rule, lambda _: None)
+    assert decision.outcome == "kept"
+    assert "cannot be scored" in decision.reason
+
+
+def test_a_lower_loss_is_better() -> None:
+    assert registry.Rule("loss", False, 0.0).beats(0.1, 0.2)
+    assert not registry.Rule("loss", False, 0.2).beats(0.1, 0.2)
+
+
+def test_each_point_of_a_curve_is_in_the_run_once(client: MlflowClient) -> None:
+    place = tracking.experiment_id(client, "x")
+    first = tracking.ensure_run(client, place, DIGEST, {"train": {"seed": 0}}, CURVE)
+    assert tracking.ensure_run(client, place, DIGEST, {}, CURVE) == first
+    assert [point.value for point in client.get_metric_history(first, "train_loss")] == [0.7, 0.5]
+    assert client.get_run(first).data.params == {"train.seed": "0"}
+
+
+def test_a_live_run_that_lost_its_server_is_brought_back_whole(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    live = tracking.LiveRun("x", DIGEST, {}, tmp_path / "points.jsonl")
+    live.log(CURVE[0])
+    monkeypatch.setattr(live, "client", MlflowClient("http://127.0.0.1:9"))
+    live.log(CURVE[1])
+    live.finish(CURVE)
+    assert "replayed by register" in capfd.readouterr().err
+    assert len((tmp_path / "points.jsonl").read_text().splitlines()) == 2
+    run_id = tracking.ensure_run(client, tracking.experiment_id(client, "x"), DIGEST, {}, CURVE)
+    assert [point.value for point in client.get_metric_history(run_id, "train_loss")] == [0.7, 0.5]
+
+
+def test_a_resumed_run_gets_the_points_from_before_the_cut(client: MlflowClient, tmp_path: Path) -> None:
+    live = tracking.LiveRun("x", DIGEST, {}, tmp_path / "points.jsonl")
+    live.log(CURVE[1])
+    live.finish(CURVE)
+    points = client.get_metric_history(live.run_id, "train_loss")
+    assert sorted((point.step, point.value) for point in points) == [(1, 0.7), (2, 0.5)]
+
+
+def test_a_dead_server_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+    with pytest.raises(TrackingError, match="does not answer") as caught:
+        tracking.connect()
+    assert "secret" not in str(caught.value).partition(":")[0] + str(caught.value).split("does not")[0]
