@@ -82,8 +82,9 @@ model:
 tokenize:
   max_length: 16
 train:
-  learning_rate: 0.01
-  num_train_epochs: 3
+  learning_rate: 0.005
+  num_train_epochs: 8
+  early_stopping_patience: 8
   per_device_train_batch_size: 8
   threads: 1
   logging_steps: 4
@@ -101,7 +102,7 @@ def write_toy_rows(path: Path, rows: int = 80) -> None:
         word = (
             ("good", "great", "lovely", "fine")[i // 2 % 4] if good else ("bad", "awful", "broken", "poor")[i // 2 % 4]
         )
-        lines.append(f"{i},the {['kettle', 'lamp', 'phone'][i % 3]} number {i} was {word},{'good' if good else 'bad'}")
+        lines.append(f"{i},{word} {['kettle', 'lamp', 'phone'][i % 3]} number {i},{'good' if good else 'bad'}")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
 

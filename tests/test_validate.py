@@ -414,15 +414,19 @@ def test_the_data_docs_need_no_network():
 
 
 def test_numbers_add_up():
-    write(rows=[*rows(200), *({**row, "id": f"x{row['id']}"} for row in rows(4))])
+    write(train=[*rows(200), *({**row, "id": f"x{row['id']}"} for row in rows(4))], test=rows(10, seed=2))
     run()
     found = numbers()
-    assert (found["rows"], found["refused"]) == (204, 4)
-    assert sum(found["splits"].values()) == 200
-    assert {label: sum(counts.values()) for label, counts in found["labels"].items()} == {
-        "neg": 100,
-        "pos": 100,
-    }
+    assert (found["rows"], found["refused"]) == (214, 4)
+    assert sum(found["splits"].values()) == 210
+    assert {label: sum(counts.values()) for label, counts in found["labels"].items()} == {"neg": 105, "pos": 105}
+
+
+def test_a_repeat_inside_the_test_split_is_kept():
+    test = rows(10, seed=2)
+    write(train=rows(100), test=[*test, {**test[0], "id": "again"}])
+    run()
+    assert numbers()["splits"]["test"] == 11
 
 
 def test_no_text_travels_into_great_expectations(monkeypatch):

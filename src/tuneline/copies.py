@@ -2,7 +2,7 @@
 
     train.csv row 17   the same text stands in the test split: test.csv row 4
 
-The test split is never altered for a leak or a conflict: the copy outside it is refused.
+The test split is never altered for a copy, a leak or a conflict: the row outside it is refused.
 """
 
 from dataclasses import dataclass, field
@@ -141,9 +141,9 @@ def _conflicts(texts: pd.DataFrame) -> Relation:
 
 
 def _repeats(texts: pd.DataFrame) -> Relation:
-    """Rows whose text and label an earlier row of their split has."""
+    """Rows outside the test split whose text and label an earlier row of their split has."""
     first = texts.groupby(["text", "split", "label"], sort=False)["row"].transform("first").to_numpy()
-    again = first != texts["row"].to_numpy()
+    again = (first != texts["row"].to_numpy()) & (texts["split"] != TEST).to_numpy()
     return Relation("duplicate", texts["row"].to_numpy()[again], first[again])
 
 

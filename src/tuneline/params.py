@@ -42,7 +42,7 @@ class Splits(Section):
     that are appended later never move the old ones."""
 
     validation: float = Field(0.1, ge=0, lt=1)
-    """Share of the rows for validation. 0 trains on everything, without early stopping."""
+    """Share of the rows outside the test split. 0 trains on all of them, without early stopping."""
     test: float = Field(0.2, gt=0, lt=1)
     """Share of the rows for the test split, where no file gives one."""
     validation_from: str | None = None

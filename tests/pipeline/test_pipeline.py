@@ -49,7 +49,7 @@ def test_one_command_takes_raw_rows_to_a_champion_and_a_second_changes_nothing(p
     script = (
         "import sys; sys.modules['tuneline.training'] = None; sys.path = [p for p in sys.path if 'src' not in p]\n"
         "import mlflow; model = mlflow.pyfunc.load_model('models:/toy@champion')\n"
-        "print(model.predict(['the kettle was good', 'the lamp was awful'])['label'].tolist())\n"
+        "print(model.predict(['good kettle number 3', 'awful lamp number 4'])['label'].tolist())\n"
         "import tuneline; print(tuneline.__file__)"
     )
     env = {
@@ -72,7 +72,7 @@ def test_each_change_reruns_what_it_concerns_and_no_more(project: Path) -> None:
     repro(project)
     (project / "README.md").write_text("another text\n")
     assert repro(project) == ["register"]
-    change(project / "params.yaml", "learning_rate: 0.01", "learning_rate: 0.011")
+    change(project / "params.yaml", "learning_rate: 0.005", "learning_rate: 0.006")
     assert repro(project) == ["fine-tune", "evaluate", "register"]
     write_toy_rows(project / "data/sample/toy/rows.csv", rows=81)
     assert repro(project) == STAGES
@@ -99,19 +99,19 @@ def test_a_second_server_gets_the_whole_run_and_a_model_from_the_cache(project: 
         version = client.get_model_version_by_alias("toy", "champion")
         points = client.get_metric_history(version.run_id, "train_loss")
         counts.append([(point.step, point.value) for point in points])
-        assert client.get_run(version.run_id).data.params["train.learning_rate"] == "0.01"
+        assert client.get_run(version.run_id).data.params["train.learning_rate"] == "0.005"
     assert counts[0] == counts[1] != []
 
 
 def test_a_better_challenger_becomes_champion_and_a_worse_one_does_not(project: Path) -> None:
-    change(project / "params.yaml", "learning_rate: 0.01", "learning_rate: 0.0000001")
+    change(project / "params.yaml", "learning_rate: 0.005", "learning_rate: 0.0000001")
     repro(project)
     poor = registration(project)
-    change(project / "params.yaml", "learning_rate: 0.0000001", "learning_rate: 0.01")
+    change(project / "params.yaml", "learning_rate: 0.0000001", "learning_rate: 0.005")
     repro(project)
     good = registration(project)
     assert (poor["version"], good["version"], good["decision"]["outcome"]) == (1, 2, "promoted")  # type: ignore[index]
-    change(project / "params.yaml", "learning_rate: 0.01", "learning_rate: 0.0000002")
+    change(project / "params.yaml", "learning_rate: 0.005", "learning_rate: 0.0000002")
     repro(project)
     last = registration(project)
     assert (last["version"], last["decision"]["outcome"]) == (3, "kept")  # type: ignore[index]
@@ -138,7 +138,7 @@ def test_tracking_that_is_away_costs_no_training(project: Path) -> None:
     ("old", "new", "said"),
     [
         ("name: text-classification", "name: text-clasification", "Did you mean 'text-classification'?"),
-        ("learning_rate: 0.01", "learning_rate: fast", "train.learning_rate"),
+        ("learning_rate: 0.005", "learning_rate: fast", "train.learning_rate"),
         ("checkpoint: checkpoint", "checkpoint: ./nowhere", "there is no folder nowhere"),
         ("checkpoint: checkpoint", "checkpoint: nobody/nothing", "HF_HUB_OFFLINE"),
         ("max_length: 16", "max_length: 65", "64 positions"),

@@ -16,7 +16,7 @@ def read_parquet(source: Source, reading: Reading) -> Iterator[Chunk]:
     if not path.stat().st_size:
         raise DataError(f"{source.shown}: the file is empty. Write it again.")
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:  # a buffer would keep all that was read
             names = file.schema_arrow.names
             twice = sorted(name for name, count in Counter(names).items() if count > 1)
             if twice:
