@@ -24,6 +24,7 @@ def show(console: Console) -> None:
         "  dvc repro                                               after a change in params.yaml or data/raw\n"
         "  dvc metrics diff                                        what the change did to the numbers",
         highlight=False,
+        soft_wrap=True,
     )
 
 
