@@ -43,7 +43,7 @@ schema: .venv/installed
 constraints:
 	rm -rf .venv-constraints && $(PYTHON) -m venv .venv-constraints
 	.venv-constraints/bin/python -m pip install --quiet 'torch==2.13.0'
-	.venv-constraints/bin/python -m pip install --quiet '.[sample,dev,s3]'
+	.venv-constraints/bin/python -m pip install --quiet '.[sample,dev,s3,postgres]'
 	.venv-constraints/bin/python -m pip freeze --exclude tuneline | sed 's/+cpu$$//' > constraints.txt
 	rm -rf .venv-constraints
 

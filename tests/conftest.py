@@ -116,14 +116,13 @@ def run(*command: str, cwd: Path, check: bool = True, **env: str) -> subprocess.
     return done
 
 
-@pytest.fixture
-def project(tmp_path: Path, toy_checkpoint: Path) -> Path:
+def make_project(root: Path, checkpoint: Path) -> Path:
     """A committed project with this source tree, 80 toy rows in data/raw/toy and the toy checkpoint."""
-    root = tmp_path / "project"
-    shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    for name in ("dvc.yaml", ".gitignore", ".dvcignore"):
+    for folder in ("src", "flows", "recipes"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for name in ("dvc.yaml", "prefect.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, root)
-    shutil.copytree(toy_checkpoint, root / "checkpoint")
+    shutil.copytree(checkpoint, root / "checkpoint")
     (root / "params.yaml").write_text(PARAMS.format(checkpoint="checkpoint"))
     (root / "README.md").write_text("a project\n")
     write_toy_rows(root / "data/sample/toy/rows.csv")
@@ -136,6 +135,12 @@ def project(tmp_path: Path, toy_checkpoint: Path) -> Path:
     run("git", "add", "-A", cwd=root)
     run("git", "commit", "-qm", "a project", cwd=root)
     return root
+
+
+@pytest.fixture
+def project(tmp_path: Path, toy_checkpoint: Path) -> Path:
+    """A project of its own, see make_project."""
+    return make_project(tmp_path / "project", toy_checkpoint)
 
 
 @pytest.fixture

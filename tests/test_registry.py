@@ -32,7 +32,7 @@ def version(client: MlflowClient, tmp_path: Path, digest: str, score: float) -> 
 def promote(client: MlflowClient, challenger: registry.ModelVersion, score: float, effect: float = 0.0) -> str:
     rule = registry.Rule("accuracy", True, effect)
     decision = registry.promote_if_better(
-        client, "m", challenger, score, rule, lambda v: registry.recorded_score(v, "accuracy", "test")
+        client, "m", challenger, score, rule, lambda v: registry.recorded_scores(v, "test")
     )
     return decision.outcome
 

@@ -79,7 +79,9 @@ def test_each_heavy_library_has_one_home() -> None:
     assert "prefect" not in homes
 
 
-@pytest.mark.parametrize("command", [["--help"], ["stage", "--help"], ["data", "add", "--help"]])
+@pytest.mark.parametrize(
+    "command", [["--help"], ["stage", "--help"], ["data", "add", "--help"], ["score", "--help"], ["up", "--help"]]
+)
 def test_help_loads_no_heavy_library(command: list[str]) -> None:
     script = (
         "import sys; from tuneline.cli import cli\n"

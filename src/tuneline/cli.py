@@ -3,6 +3,7 @@
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -29,6 +30,7 @@ def cli() -> None:
 @click.argument("name", type=click.Choice(list(STAGES)))
 def stage(name: str) -> None:
     """Run one stage. dvc.yaml calls this; run `dvc repro` yourself."""
+    import_module("tuneline.leash").tie_to_parent()
     read_params = import_module("tuneline.params").read_params
     read_params()  # a slip in params.yaml shows before anything heavy is loaded
     module = import_module(STAGES[name])
@@ -56,11 +58,75 @@ def add(name: str, source: str, force: bool, **reading: Any) -> None:
     click.echo(added.summary)
 
 
+def _pairs(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """("text=review",) → {"text": "review"}"""
+    pairs = dict(value.partition("=")[::2] for value in values)
+    if not all(ours and theirs for ours, theirs in pairs.items()) or len(pairs) < len(values):
+        raise click.BadParameter(f"{' '.join(values)}: expected OURS=THEIRS, each of ours once, as in text=review.")
+    return pairs
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("input", type=click.Path(path_type=Path))
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--column", "columns", multiple=True, callback=_pairs, metavar="OURS=THEIRS",
+              help="Where a column has another name in INPUT, as in text=review. Repeatable.")  # fmt: skip
+@click.option("--rows-per-part", type=click.IntRange(min=1), default=10_000, show_default=True,
+              help="Rows of each file in OUTPUT.")  # fmt: skip
+@click.option("--encoding", default="utf-8", show_default=True, help="Character encoding of a csv or tsv file.")
+@click.option("--delimiter", help="Column delimiter of a csv or tsv file.")
+def score(model: str, input: Path, output: Path, **options: Any) -> None:
+    """Predict every row of INPUT (csv, tsv, parquet) into the folder OUTPUT, as Parquet parts.
+
+    MODEL is models:/NAME@champion, models:/NAME/VERSION, or NAME for its champion. The same command again goes on
+    where it was cut short.
+    """
+    import_module("tuneline.scoring").score_file(model, input, output, **options)
+
+
+@data.command()
+@click.argument("name")
+def push(name: str) -> None:
+    """Push data set NAME to the DVC remote, and tell the Prefect server that there is a new version."""
+    pushed = import_module("tuneline.pushing").push(name)
+    import_module("flows.events").data_pushed(name, revision=pushed.revision, md5=pushed.md5)
+    click.echo(f"{name} {pushed.md5[:12]} at commit {pushed.revision[:12]} is pushed, and the Prefect server knows.")
+
+
+@cli.command()
+@click.option("--prefect-port", type=click.IntRange(1, 65535), default=4200, show_default=True)
+@click.option("--mlflow-port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@click.option("--runs", type=click.IntRange(1), help="Runs at a time. Default: one per GPU, two without.")
+def up(prefect_port: int, mlflow_port: int, runs: int | None) -> None:
+    """Start a Prefect server, an MLflow server and a worker here, until Ctrl-C."""
+    flows_up = import_module("flows.up")
+    flows_up.up(flows_up.Settings(prefect_port, mlflow_port, runs))
+
+
 @cli.command()
 def summary() -> None:
     """Show the last run: scores, decision, report."""
     console = import_module("rich.console").Console()
     import_module("tuneline.summary").show(console)
+
+
+@cli.command()
+def doctor() -> None:
+    """Say what is wrong with this machine and checkout, and what to do. Exits with 2 when there is a problem."""
+    console = import_module("rich.console").Console()
+    sys.exit(import_module("tuneline.doctor").show(console))
+
+
+@cli.command()
+@click.option("--older-than", type=click.FloatRange(min=0), default=7, show_default=True, metavar="DAYS",
+              help="Days since anything in it was written.")  # fmt: skip
+@click.option("--checkpoints", is_flag=True, help="Also remove checkpoints of training that was not resumed.")
+@click.option("--dry-run", is_flag=True, help="Only list them.")
+def clean(**options: Any) -> None:
+    """Remove the workspaces of runs that are gone. DVC's cache is left alone: see `dvc gc`."""
+    console = import_module("rich.console").Console()
+    import_module("tuneline.cleaning").clean(console, **options)
 
 
 @cli.command()
@@ -77,10 +143,14 @@ def schema(check: bool) -> None:
 def main() -> None:
     """Run a command. What a person can mend ends with exit code 2 and no traceback."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # asking for a GPU must not fix which ones are seen
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads starve each other on a busy machine
     try:
         cli(prog_name="tuneline")
     except PipelineError as error:
         click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        sys.exit(error.exit_code)

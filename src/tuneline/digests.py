@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,5 +38,17 @@ def inputs_digest(stage: str, params: Mapping[str, Any]) -> str:
     one of exactly these inputs.
     """
     pipeline = YAML(typ="safe").load(layout.PIPELINE.read_text(encoding="utf-8"))
-    deps = pipeline["stages"][stage]["deps"]
+    deps = [_filled(dep, params) for dep in pipeline["stages"][stage]["deps"]]
     return digest({"params": params, "deps": {dep: tree_digest(Path(dep)) for dep in sorted(deps)}})
+
+
+def _filled(dep: str, params: Mapping[str, Any]) -> str:
+    """`data/raw/${data.name}` → `data/raw/reviews`, as DVC fills in params."""
+
+    def value(name: re.Match[str]) -> str:
+        found: Any = params
+        for part in name[1].split("."):
+            found = found[part]
+        return str(found)
+
+    return re.sub(r"\$\{([\w.]+)\}", value, dep)

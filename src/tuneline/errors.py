@@ -1,11 +1,13 @@
-"""What a person can mend. These print without a traceback and end with exit code 2.
+"""What a person can mend. These print without a traceback and end with exit code 2 (75 where a retry can help).
 
     PipelineError
     ├── ParamsError       params.yaml
     ├── DataError         raw rows and the files they stand in
     ├── CheckpointError   pretrained weights and tokenizers
     ├── StorageError      the disk: no space, no permission
+    ├── DeviceError       the GPUs of this host
     └── TrackingError     MLflow: the tracking server and the registry
+        └── ServerAway    it does not answer; the same command may succeed later
 
 Anything else is a bug of ours and keeps its traceback.
 """
@@ -16,6 +18,8 @@ from difflib import get_close_matches
 
 class PipelineError(Exception):
     """Says where, what was found, what was expected, and what to do next."""
+
+    exit_code = 2  # the command line ends with it
 
 
 class ParamsError(PipelineError):
@@ -34,8 +38,18 @@ class StorageError(PipelineError):
     """A file that could not be written."""
 
 
+class DeviceError(PipelineError):
+    """A GPU that was asked for and is not there."""
+
+
 class TrackingError(PipelineError):
     """The tracking server or the model registry did not do what was asked."""
+
+
+class ServerAway(TrackingError):
+    """The tracking server does not answer. A retry can mend this."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -73,8 +73,8 @@ def _replace(place: Path, out: Path) -> None:
 
 
 @contextmanager
-def storage_errors() -> Iterator[None]:
-    """Translate what the disk refuses into a StorageError."""
+def storage_errors(folder: Path | None = None) -> Iterator[None]:
+    """Translate what the disk refuses into a StorageError. folder: where it was to be written, if not here."""
     reasons = {
         errno.ENOSPC: "no space left on the device",
         errno.EDQUOT: "the disk quota is used up",
@@ -87,8 +87,8 @@ def storage_errors() -> Iterator[None]:
         reason = reasons.get(error.errno or 0)
         if reason is None:
             raise
-        where = error.filename or Path.cwd()
+        place = folder or Path.cwd()
         raise StorageError(
-            f"{where}: {reason}. Nothing was left half-written. Free space or fix the permissions of "
-            f"{Path.cwd()} (df -h {os.path.relpath(Path.cwd())}), then run the same command again."
+            f"{error.filename or place}: {reason}. Nothing was left half-written. Free space or fix the permissions of "
+            f"{place.absolute()} (df -h {os.path.relpath(place)}), then run the same command again."
         ) from error

@@ -8,17 +8,20 @@ Names that transformers has are spelled as transformers spells them and passed s
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     SerializeAsAny,
     ValidationError,
     field_validator,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
@@ -207,10 +210,12 @@ class Train(Section):
     """balanced weighs each label by the inverse of its frequency in the training rows."""
     threads: int | None = Field(None, ge=1)
     """CPU threads. null takes all cores. The same number gives the same bytes."""
+    device: Literal["auto", "gpu", "cpu"] = "auto"
+    """auto waits for a free GPU of this host, and takes the CPU where it has none; gpu refuses to do without."""
 
     OWN: ClassVar = frozenset(
         {"early_stopping_patience", "early_stopping_threshold", "metric_for_best_model", "class_weights", "threads",
-         "label_smoothing_factor"}
+         "device", "label_smoothing_factor"}
     )  # fmt: skip
 
     def training_arguments(self) -> dict[str, Any]:
@@ -240,13 +245,21 @@ class Register(Section):
     """How much better than the champion a challenger must be (absolute). It must be better in any case."""
 
 
+class _AnyTask:
+    """The JSON schema of `task`: each task of the table is one branch."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        branches = [handler(task_class(name).__pydantic_core_schema__) for name in TASKS]
+        return branches[0] if len(branches) == 1 else {"anyOf": branches}
+
+
 class Params(BaseModel):
     """The whole of params.yaml. Every section must stand there, for DVC watches each; `{}` takes its defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="tuneline params.yaml")
 
     data: Data
-    task: SerializeAsAny[Task]
+    task: Annotated[SerializeAsAny[Task], _AnyTask()]
     model: Model
     tokenize: Tokenize
     train: Train
@@ -316,7 +329,7 @@ class Sections:
 def read_params(*names: str, path: Path = layout.PARAMS) -> Sections:
     """The named sections of params.yaml. The whole file is checked, so that a slip in `train:` shows
     before a long validate. Raises ParamsError with every problem, by path."""
-    return Sections(check_params(_load(path), path), names)
+    return Sections(check_params(load_yaml(path), path), names)
 
 
 def check_params(plain: Any, path: Path = layout.PARAMS) -> Params:
@@ -331,21 +344,14 @@ def check_params(plain: Any, path: Path = layout.PARAMS) -> Params:
 
 
 def schema() -> str:
-    """JSON schema of params.yaml, for editors: every task is one branch of `task`."""
-    whole = Params.model_json_schema(by_alias=True)
-    branches = []
-    for name in TASKS:
-        branch = task_class(name).model_json_schema(ref_template="#/$defs/{model}")
-        whole["$defs"] |= branch.pop("$defs", {})
-        branches.append(branch)
-    whole["properties"]["task"] = {"oneOf": branches, "description": "The NLP task."}
-    whole["$defs"].pop("Task", None)
-    return json.dumps(whole, indent=2, sort_keys=False) + "\n"
+    """JSON schema of params.yaml, for editors."""
+    return json.dumps(Params.model_json_schema(by_alias=True), indent=2) + "\n"
 
 
-def _load(path: Path) -> Any:
+def load_yaml(path: Path, *, round_trip: bool = False) -> Any:
+    """A params file as plain data, or as a document that keeps its comments. Raises ParamsError."""
     try:
-        return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        return YAML(typ="rt" if round_trip else "safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(
             f"{path} is missing in {Path.cwd()}. Run from the root of the project, or copy a file from recipes/."

@@ -122,7 +122,7 @@ def add(
     with _replacing(folder, pointer):
         if source.startswith(HUB):
             commit = import_module("tuneline.hub_data").download(source, revision, folder)
-            _dvc("add", str(folder))
+            run_dvc("add", str(folder))
             _record(pointer, source, commit)
         else:
             commit = _import(source, folder, pointer)
@@ -209,7 +209,7 @@ def _import(source: str, folder: Path, pointer: Path) -> str | None:
     )
     if file_name:
         folder.mkdir(parents=True)
-    _dvc("repro", "--single-item", str(pointer))
+    run_dvc("repro", "--single-item", str(pointer))
     if inside:
         return None
     revision = tree_digest(folder)
@@ -252,7 +252,7 @@ def _write(pointer: Path, content: Mapping[str, Any]) -> None:
         yaml.dump(content, file)
 
 
-def _dvc(*arguments: str) -> None:
+def run_dvc(*arguments: str) -> None:
     """Run dvc. DataError or StorageError with its last lines when it fails."""
     program = shutil.which("dvc") or shutil.which("dvc", path=str(Path(sys.executable).parent))
     if program is None:

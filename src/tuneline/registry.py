@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from tuneline.errors import TrackingError
-from tuneline.tracking import tracking_uri
+from tuneline.errors import TrackingError, did_you_mean
+from tuneline.tracking import safe_uri, tracking_uri
 
 CHAMPION = "champion"
 MODEL_DIGEST, TEST_DIGEST, SCORE = "tuneline.model_digest", "tuneline.test_sha256", "tuneline.score."
+Scores = Mapping[str, float]
+REFERENCE = re.compile(r"(models:/)?(?P<name>[^/@:']+)(@(?P<alias>[^/@:']+)|/(?P<version>[0-9]+))?")
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,12 @@ class Decision:
     challenger: float
     champion: float | None
     champion_version: int | None
+    champion_scores: Scores = field(default_factory=dict)  # all that are known on the same rows
 
     def tags(self) -> dict[str, str]:
         """As tags of the model version."""
-        return {f"tuneline.decision.{name}": str(value) for name, value in asdict(self).items()}
+        facts = {name: value for name, value in asdict(self).items() if name != "champion_scores"}
+        return {f"tuneline.decision.{name}": str(value) for name, value in facts.items()}
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,30 @@ class Rule:
         return gain > self.minimum_effect
 
 
+@dataclass(frozen=True)
+class Reference:
+    """Which model is meant: one version, or the one that an alias points to."""
+
+    name: str
+    alias: str = CHAMPION
+    version: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Reference":
+        """models:/NAME@ALIAS, models:/NAME/VERSION, or NAME for its champion. TrackingError for anything else."""
+        found = REFERENCE.fullmatch(text)
+        if found is None:
+            raise TrackingError(
+                f"{text!r} names no model. Expected models:/NAME@{CHAMPION}, models:/NAME/7 or NAME, as in "
+                f"models:/reviews@{CHAMPION}."
+            )
+        version = int(found["version"]) if found["version"] else None
+        return cls(found["name"], found["alias"] or CHAMPION, version)
+
+    def __str__(self) -> str:
+        return f"models:/{self.name}@{self.alias}" if self.version is None else f"models:/{self.name}/{self.version}"
+
+
 def registry_lock(name: str) -> AbstractContextManager[Any]:
     """One promotion at a time on this host, for one registry and one model."""
     key = hashlib.sha256(f"{tracking_uri()}\n{name}".encode()).hexdigest()[:32]
@@ -60,6 +89,38 @@ def find_version(client: MlflowClient, name: str, model_digest: str) -> ModelVer
     """The version that holds exactly this model folder, or None."""
     found = client.search_model_versions(f"name = '{name}' and tags.`{MODEL_DIGEST}` = '{model_digest}'")
     return min(found, key=lambda version: int(version.version)) if found else None
+
+
+def referenced_version(client: MlflowClient, reference: Reference) -> ModelVersion:
+    """The version that is meant. TrackingError, with what the registry holds, when there is none."""
+    try:
+        if reference.version is None:
+            return client.get_model_version_by_alias(reference.name, reference.alias)
+        return client.get_model_version(reference.name, str(reference.version))
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise TrackingError(f"{reference}: {_why_not_found(client, reference)}") from error
+
+
+def _why_not_found(client: MlflowClient, reference: Reference) -> str:
+    name = reference.name
+    models = {model.name: model for model in client.search_registered_models()}
+    if name not in models:
+        return (
+            f"MLflow at {safe_uri()} has no model {name!r}.{did_you_mean(name, models)} Registered models: "
+            f"{', '.join(sorted(models)) or 'none'}. Is it in another registry? Set MLFLOW_TRACKING_URI, or run from "
+            "the root of its project."
+        )
+    versions = sorted(int(version.version) for version in client.search_model_versions(f"name = '{name}'"))
+    held = f"Its versions: {', '.join(map(str, versions)) or 'none'}"
+    if reference.version is not None:
+        return f"{name} has no version {reference.version}. {held}."
+    aliases = models[name].aliases
+    return (
+        f"{name} has no alias {reference.alias!r}.{did_you_mean(reference.alias, aliases)} Its aliases: "
+        f"{', '.join(sorted(aliases)) or 'none'}. {held}: name one, as in models:/{name}/{max(versions, default=1)}."
+    )
 
 
 def ensure_version(
@@ -95,17 +156,17 @@ def champion(client: MlflowClient, name: str) -> ModelVersion | None:
 
 def promote_if_better(
     client: MlflowClient, name: str, challenger: ModelVersion, score: float, rule: Rule,
-    champion_score: Callable[[ModelVersion], float | None],
+    champion_scores: Callable[[ModelVersion], Scores | None],
 ) -> Decision:  # fmt: skip
     """Move the alias when the challenger is better on the same test rows. Call it under registry_lock.
 
-    champion_score gives the champion's score on these rows, or None when it cannot be had. The lock holds on
+    champion_scores gives the champion's scores on these rows, or None when they cannot be had. The lock holds on
     one host only, so the alias is read again after it was set, and the comparison is made anew when another
     host came between.
     """
     for _ in range(10):
         current = champion(client, name)
-        decision = _decide(current, challenger, score, rule, champion_score)
+        decision = _decide(current, challenger, score, rule, champion_scores)
         if decision.outcome != "promoted":
             return decision
         latest = champion(client, name)
@@ -122,28 +183,30 @@ def promote_if_better(
 
 def _decide(
     current: ModelVersion | None, challenger: ModelVersion, score: float, rule: Rule,
-    champion_score: Callable[[ModelVersion], float | None],
+    champion_scores: Callable[[ModelVersion], Scores | None],
 ) -> Decision:  # fmt: skip
     if current is None:
         return Decision("promoted", "there was no champion", rule.metric, score, None, None)
     if current.version == challenger.version:
         return Decision("champion", "it is the champion already", rule.metric, score, score, int(current.version))
-    held = champion_score(current)
-    if held is None:
+    scores = champion_scores(current)
+    if scores is None or rule.metric not in scores:
         reason = f"the champion, version {current.version}, cannot be scored on these test rows"
         return Decision("kept", reason, rule.metric, score, None, int(current.version))
+    held = scores[rule.metric]
     better = rule.beats(score, held)
     limit = f" by more than {rule.minimum_effect:g}" if rule.minimum_effect else ""
     reason = f"{rule.metric} {score:.4f} is {'' if better else 'not '}better than {held:.4f}{limit}"
-    return Decision("promoted" if better else "kept", reason, rule.metric, score, held, int(current.version))
+    return Decision(
+        "promoted" if better else "kept", reason, rule.metric, score, held, int(current.version), dict(scores)
+    )
 
 
-def recorded_score(version: ModelVersion, metric: str, test_digest: str) -> float | None:
-    """The score a version carries, when it was measured on these very test rows."""
+def recorded_scores(version: ModelVersion, test_digest: str) -> dict[str, float] | None:
+    """The scores a version carries, when they were measured on these very test rows."""
     if version.tags.get(TEST_DIGEST) != test_digest:
         return None
-    value = version.tags.get(SCORE + metric)
-    return None if value is None else float(value)
+    return {name.removeprefix(SCORE): float(value) for name, value in version.tags.items() if name.startswith(SCORE)}
 
 
 def score_tags(metrics: Mapping[str, float], test_digest: str) -> dict[str, str]:

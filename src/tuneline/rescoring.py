@@ -1,4 +1,4 @@
-"""A champion of earlier days, scored on the test rows of today."""
+"""Models of the registry, loaded: to score a champion of earlier days on the test rows of today, or new texts."""
 
 import tempfile
 from collections.abc import Sequence
@@ -7,21 +7,33 @@ from pathlib import Path
 from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 
+from tuneline.errors import TrackingError
 from tuneline.inference import Predictor
 from tuneline.log import warn
 from tuneline.tasks.base import Row
 
 
-def score_version(version: ModelVersion, rows: Sequence[Row], labels: Sequence[str], metric: str) -> float | None:
-    """The version's score on these rows; None, with a warning, when its labels differ or its files are gone."""
+def load_version(version: ModelVersion) -> Predictor:
+    """A registered version, ready to predict. TrackingError when its files are gone, or not of our making."""
+    uri = f"models:/{version.name}/{version.version}"
     try:
         with tempfile.TemporaryDirectory() as folder:
-            uri = f"models:/{version.name}/{version.version}"
-            predictor = Predictor.load(Path(download_artifacts(artifact_uri=uri, dst_path=folder)))
-    except Exception as error:
-        warn("register", f"champion version {version.version} cannot be loaded: {str(error).splitlines()[0]}")
+            return Predictor.load(Path(download_artifacts(artifact_uri=uri, dst_path=folder)))
+    except Exception as error:  # MLflow, the artifact store and transformers each have their own
+        raise TrackingError(
+            f"{version.name} version {version.version} cannot be loaded: {str(error).partition(chr(10))[0]}. Expected "
+            f"a model folder of tuneline at {version.source}: bring its files back, or use another version."
+        ) from error
+
+
+def score_version(version: ModelVersion, rows: Sequence[Row], labels: Sequence[str]) -> dict[str, float] | None:
+    """The version's scores on these rows; None, with a warning, when its labels differ or its files are gone."""
+    try:
+        predictor = load_version(version)
+    except TrackingError as error:
+        warn("register", f"the champion, {error}")
         return None
     if list(predictor.labels) != list(labels):
         warn("register", f"champion version {version.version} has other labels and cannot be compared")
         return None
-    return predictor.task.score(predictor.predict(rows), rows, labels).metrics.get(metric)
+    return predictor.task.score(predictor.predict(rows), rows, labels).metrics

@@ -21,7 +21,7 @@ from mlflow.entities import Metric, Param, Run, RunStatus
 from mlflow.exceptions import MlflowException
 
 from tuneline.curves import metrics_of
-from tuneline.errors import TrackingError
+from tuneline.errors import ServerAway
 from tuneline.log import warn
 
 DIGEST = "tuneline.inputs_digest"
@@ -35,13 +35,13 @@ def tracking_uri() -> str:
 
 
 def connect() -> MlflowClient:
-    """A client of the tracking server in use. Raises TrackingError when it does not answer."""
+    """A client of the tracking server in use. Raises ServerAway when it does not answer."""
     mlflow.set_tracking_uri(tracking_uri())
     client = MlflowClient()
     try:
         client.search_experiments(max_results=1)
     except Exception as error:  # sqlalchemy, requests and MLflow each have their own
-        raise TrackingError(
+        raise ServerAway(
             f"MLflow at {safe_uri()} does not answer: {_first_line(error)}. Start the server or correct "
             "MLFLOW_TRACKING_URI, then run the same command again: nothing that was trained is lost."
         ) from error

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tuneline import curves, layout
+from tuneline import charts, curves, devices, layout
 from tuneline.baselines import BASELINES
 from tuneline.digests import digest, file_digest
 from tuneline.inference import Predictor
@@ -17,13 +17,14 @@ from tuneline.layout import split_file, staged
 from tuneline.log import report
 from tuneline.params import Sections
 from tuneline.parquet import read_rows
-from tuneline.reporting import ReportFacts, render
+from tuneline.reporting import ReportFacts, plots, render
 from tuneline.tasks.base import Prediction, Row, Score, Task
 
 SECTIONS = ("data", "task", "model", "tokenize", "train", "evaluate")
 
 
 def run(params: Sections) -> None:
+    devices.lease("evaluate", params.train.device)
     predictor = Predictor.load(layout.MODEL)
     task, labels = params.task, predictor.labels
     features, rows = (
@@ -40,16 +41,18 @@ def run(params: Sections) -> None:
         "baseline": baseline,
         **score.details,
     }
-    plots = task.plots(predictions, rows, labels)
+    tables = task.plots(predictions, rows, labels)
     errors = _worst_errors(predictions, rows, score, params.evaluate.worst_errors)
     outs = (layout.EVALUATION, layout.PREDICTIONS, layout.PLOTS, layout.REPORT)
     with staged(*outs) as [evaluation_file, predictions_file, plots_folder, report_file]:
         evaluation_file.write_text(json.dumps(evaluation, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         _write_predictions(predictions_file, predictions, rows, score)
         plots_folder.mkdir()
-        for name, lines in plots.items():
+        for name, lines in tables.items():
             _write_csv(plots_folder / f"{name}.csv", lines)
-        facts = _facts(params, labels, evaluation, plots, errors)
+        facts = _facts(params, labels, evaluation, tables, errors)
+        for name, spec in plots(facts).items():
+            (plots_folder / f"{name}.svg").write_text(charts.svg(spec), encoding="utf-8")
         report_file.write_text(render(facts), encoding="utf-8")
     against = f", bag of words {baseline[task.default_metric]:.4f}" if baseline else ""
     metric = task.default_metric
@@ -99,7 +102,7 @@ def _facts(
     params: Sections,
     labels: list[str],
     evaluation: dict[str, Any],
-    plots: dict[str, Any],
+    tables: dict[str, Any],
     errors: list[dict[str, Any]],
 ) -> ReportFacts:
     training = _json(layout.TRAINING)
@@ -115,7 +118,7 @@ def _facts(
         labels=labels,
         details={name: evaluation.get(name) for name in ("per_label", "confusion")},
         learning_curve=curves.read(layout.LEARNING_CURVE),
-        plots={name: plots.get(name, []) for name in ("roc", "precision_recall")},
+        plots={name: tables.get(name, []) for name in ("roc", "precision_recall")},
         errors=errors,
         validation=_json(layout.VALIDATION),
         tokens=_json(layout.TOKENS),

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from tuneline import curves, layout, packaging
+from tuneline import curves, devices, layout, packaging
 from tuneline.checkpoints import find_checkpoint
 from tuneline.digests import inputs_digest
 from tuneline.layout import split_file, staged
@@ -21,6 +21,7 @@ EXPERIMENT = "tuneline"
 
 
 def run(params: Sections) -> None:
+    devices.lease("fine-tune", params.train.device)
     digest = inputs_digest("fine-tune", params.dump())
     checkpoint = find_checkpoint(params.model)
     labels = json.loads((layout.VOCABULARY / "labels.json").read_text(encoding="utf-8"))
@@ -28,6 +29,8 @@ def run(params: Sections) -> None:
     model = load_model(checkpoint, params.task.head(labels), params.model, params.train.seed)
     live = LiveRun(EXPERIMENT, digest, params.dump(), layout.STATE / "metrics" / f"{digest}.jsonl")
     checkpoints = layout.STATE / "checkpoints" / digest
+    if checkpoints.is_dir():
+        report("fine-tune", "goes on from the last checkpoint of a run that was cut short")
     with layout.storage_errors():
         trained = fine_tune(
             model, params.task, labels, params.train, train, validation,

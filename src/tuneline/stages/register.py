@@ -5,6 +5,7 @@ do, and has no DVC outs, so that version numbers of one registry never enter dvc
 """
 
 import json
+import os
 import subprocess
 from dataclasses import asdict
 from importlib import import_module
@@ -12,7 +13,7 @@ from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
 
-from tuneline import curves, layout, registry, tracking
+from tuneline import curves, devices, layout, registry, tracking
 from tuneline.digests import digest, tree_digest
 from tuneline.errors import TrackingError
 from tuneline.layout import split_file, staged
@@ -22,6 +23,7 @@ from tuneline.parquet import read_rows
 
 SECTIONS = ("data", "task", "model", "tokenize", "train", "evaluate", "register")
 EXPERIMENT = "tuneline"
+ORIGIN = {"flow_run": "TUNELINE_FLOW_RUN", "experiment": "TUNELINE_EXPERIMENT"}  # set by flows/
 
 
 def run(params: Sections) -> None:
@@ -40,16 +42,20 @@ def run(params: Sections) -> None:
         )
         if new:
             tracking.log_scores(client, run_id, evaluation["metrics"])
+            client.log_artifact(run_id, str(layout.REPORT))
 
-        def champion_score(champion: ModelVersion) -> float | None:
-            known = registry.recorded_score(champion, metric, evaluation["test_sha256"])
-            return known if known is not None else _score_again(champion, metric)
+        def champion_scores(champion: ModelVersion) -> registry.Scores | None:
+            known = registry.recorded_scores(champion, evaluation["test_sha256"])
+            return known if known is not None else _score_again(champion, params.train.device)
 
-        decision = registry.promote_if_better(client, name, version, score, rule, champion_score)
+        decision = registry.promote_if_better(client, name, version, score, rule, champion_scores)
         if decision.outcome != "champion":
             for key, value in decision.tags().items():
                 client.set_model_version_tag(name, version.version, key, value)
-    record = {"name": name, "version": int(version.version), "run_id": run_id, "decision": asdict(decision)}
+    record = {
+        "name": name, "version": int(version.version), "experiment_id": experiment, "run_id": run_id,
+        "decision": asdict(decision),
+    }  # fmt: skip
     with staged(layout.REGISTRATION) as [registration]:
         registration.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     report(
@@ -74,6 +80,7 @@ def _tags(params: Sections, training: dict[str, Any], evaluation: dict[str, Any]
         tracking.DIGEST: training["inputs_digest"],
         "tuneline.checkpoint_sha256": training["checkpoint_sha256"],
         **registry.score_tags(evaluation["metrics"], evaluation["test_sha256"]),
+        **{f"tuneline.{name}": os.environ[variable] for name, variable in ORIGIN.items() if variable in os.environ},
     }
 
 
@@ -88,12 +95,13 @@ def _git_commit() -> str:
         return "none"
 
 
-def _score_again(champion: ModelVersion, metric: str) -> float | None:
+def _score_again(champion: ModelVersion, device: str) -> registry.Scores | None:
     """Score the champion on today's test rows. torch is loaded only when it comes to this."""
+    devices.lease("register", device)
     rescoring = import_module("tuneline.rescoring")
     rows = read_rows(split_file(layout.VALIDATED, "test"))
     labels = _json(layout.VOCABULARY / "labels.json")
-    scored: float | None = rescoring.score_version(champion, rows, labels, metric)
+    scored: registry.Scores | None = rescoring.score_version(champion, rows, labels)
     return scored
 
 

@@ -1,0 +1,158 @@
+"""What a flow run shows in Prefect's UI: its params, the data checks, progress, scores, the decision, the plots.
+
+Text from rows and params is escaped: the UI renders Markdown and HTML.
+"""
+
+import base64
+import html
+import json
+import os
+import textwrap
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from flows.parameters import Chosen
+from tuneline import layout
+
+GROUNDS = ("outcome", "reason", "metric", "challenger", "champion", "champion_version")
+CODE = " " * 4  # Markdown shows indented text as it stands
+PICTURES = {  # artifact → its pictures among the plots that evaluate writes
+    "learning-curve": ("losses", "validation_metric"),
+    "confusion-matrix": ("confusion",),
+}
+
+
+class Progress:
+    """The progress bar of one stage, made with its first step and moved at most every few seconds."""
+
+    SECONDS = 3.0
+
+    def __init__(self) -> None:
+        self.artifact: UUID | None = None
+        self.shown, self.moved = -1, 0.0
+
+    def show(self, percent: int, label: str) -> None:
+        if percent == self.shown or (percent < 100 and time.monotonic() - self.moved < self.SECONDS):
+            return
+        self.shown, self.moved = percent, time.monotonic()
+        if self.artifact is None:
+            made = create_progress_artifact(float(percent), description=label or "training")
+            self.artifact = made  # type: ignore[assignment]  # prefect types it for async callers too
+        else:
+            update_progress_artifact(self.artifact, float(percent))
+
+
+def show_params(chosen: Chosen, *, commit: str, experiment: str) -> None:
+    """The run's whole params file, and what it changes in the file it comes from."""
+    changes = table(
+        ("parameter", chosen.source.as_posix(), "this run"),
+        ((change.name, plain(change.before), plain(change.after)) for change in chosen.changes),
+    )
+    changed = changes if chosen.changes else "Nothing is changed."
+    origin = f"From `{chosen.source}` at commit `{commit[:12]}`, experiment `{experiment}`."
+    text = f"{origin}\n\n{changed}\n\n{textwrap.indent(chosen.text, CODE)}"
+    create_markdown_artifact(text, key="parameters", description="Parameters of the run, and what it changed")
+
+
+def show_validation(folder: Path) -> None:
+    """How many rows were kept, and why others were refused."""
+    found = _json(folder / layout.VALIDATION)
+    splits = table(("split", "rows"), ((split, f"{rows:,}") for split, rows in found["splits"].items()))
+    counts = {name: value for name, value in found.items() if isinstance(value, int)}
+    findings = table(("finding", "rows"), ((name.replace("_", " "), f"{n:,}") for name, n in counts.items()))
+    unsound = table(("refused by itself for", "rows"), ((k, f"{n:,}") for k, n in found["unsound"].items() if n))
+    create_markdown_artifact(
+        f"{splits}\n\n{findings}\n\n{unsound}\n", key="validation", description="What validate found in the raw rows"
+    )
+
+
+def show_plots(folder: Path) -> None:
+    """The learning curve and the confusion matrix, as pictures. A task without one has no such artifact."""
+    for key, names in PICTURES.items():
+        files = [folder / layout.PLOTS / f"{name}.svg" for name in names]
+        pictures = [_picture(file) for file in files if file.is_file()]
+        if pictures:
+            create_markdown_artifact("\n\n".join(pictures), key=key, description=key.replace("-", " ").capitalize())
+
+
+def _picture(file: Path) -> str:
+    encoded = base64.b64encode(file.read_bytes()).decode()
+    return f"![{file.stem}](data:image/svg+xml;base64,{encoded})"
+
+
+def show_scores(folder: Path) -> None:
+    """The challenger beside the champion it was compared with, and the baseline."""
+    evaluation = _json(folder / layout.EVALUATION)
+    held = _json(folder / layout.REGISTRATION)["decision"]["champion_scores"]
+    rows = []
+    for name, value in evaluation["metrics"].items():
+        row = {"metric": name, "challenger": _number(value), "champion": _number(held.get(name))}
+        if evaluation["baseline"]:
+            row["baseline"] = _number(evaluation["baseline"].get(name))
+        rows.append(row)
+    create_table_artifact(
+        rows, key="metrics", description=f"Scores on the {evaluation['test_rows']:,} rows of the test split"
+    )
+
+
+def show_decision(folder: Path, experiment: str) -> str:
+    """What became of the challenger and why, with links; the sentence for the run's state."""
+    record = _json(folder / layout.REGISTRATION)
+    decision = record["decision"]
+    sentence = f"{record['name']} version {record['version']}: {decision['outcome']}, {decision['reason']}"
+    facts = [(name.replace("_", " "), plain(decision[name])) for name in GROUNDS]
+    text = f"**{html.escape(sentence)}**\n\n{table(('', ''), facts)}\n\nExperiment: `{experiment}`\n"
+    create_markdown_artifact(text, key="decision", description="The promotion decision and its grounds")
+    _show_links(record)
+    return sentence
+
+
+def _show_links(record: Mapping[str, Any]) -> None:
+    server = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not server.startswith("http"):
+        return
+    run = f"{server}/#/experiments/{record['experiment_id']}/runs/{record['run_id']}"
+    version = f"{server}/#/models/{record['name']}/versions/{record['version']}"
+    for key, address, text in (
+        ("mlflow-run", run, "The run in MLflow"),
+        ("model-version", version, f"{record['name']} version {record['version']} in the registry"),
+        ("report", f"{run}/artifacts/report.html", "The report"),
+    ):
+        create_link_artifact(address, link_text=text, key=key, description=text)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table. Cells are text, never markup."""
+    lines = [header, ["---"] * len(header), *([_cell(value) for value in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def plain(value: Any) -> str:
+    """A value as YAML would spell it in one line."""
+    return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
+
+
+def _cell(value: str) -> str:
+    escaped = html.escape(value).replace("\n", " ")
+    for sign in "\\|`*_[]<>":
+        escaped = escaped.replace(sign, f"\\{sign}")
+    return escaped
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,137 @@
+"""The flows that train: params → the five stages in a workspace of their own → an experiment and a decision.
+
+prefect deployment run fine-tune/fine-tune --param overrides='{"train.learning_rate": 5e-5}'
+"""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows import artifacts
+from flows.parameters import Chosen, Overrides, Recipe, choose, choose_for_data, deployed_params
+from flows.stage_runner import REFUSED, STAGES, stage_task
+from flows.workspaces import Workspace, bring_raw_data, safe_name, save_experiment, workspace
+from tuneline import layout
+from tuneline.errors import PipelineError
+from tuneline.leash import tie_to_parent
+from tuneline.params import Params
+
+HOUR = 3600.0
+TASKS = {stage: stage_task(stage) for stage in STAGES}
+
+
+class TimeOuts(BaseModel):
+    """Longest time of each stage, in seconds, waiting for a device or for a like run included."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    validate_: float = Field(2 * HOUR, gt=0, alias="validate")
+    tokenize: float = Field(2 * HOUR, gt=0)
+    fine_tune: float = Field(48 * HOUR, gt=0, alias="fine-tune")
+    evaluate: float = Field(4 * HOUR, gt=0)
+    register_: float = Field(HOUR / 2, gt=0, alias="register")
+
+    def of(self, stage: str) -> float:
+        seconds: float = self.model_dump(by_alias=True)[stage]
+        return seconds
+
+
+Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./@^~-]{0,199}$")]
+
+
+@flow(name="fine-tune", persist_result=False, validate_parameters=True)
+def fine_tune(
+    params: Params = deployed_params(),  # noqa: B008  the form shows the deployed file
+    recipe: Recipe | None = None,
+    revision: Revision | None = None,
+    overrides: Overrides = {},  # noqa: B006  never changed
+    timeout_seconds: TimeOuts = TimeOuts(),  # noqa: B008
+) -> State[None]:
+    """Fine-tune, evaluate and register a model: the DVC stages of one commit, in a workspace of their own.
+
+    Args:
+        params: Every section of params.yaml as deployed. What you change here is changed in the run's params file.
+        recipe: Start from recipes/NAME.yaml in place of params.yaml.
+        revision: Commit, tag or branch whose code, params and data the run takes. Empty takes the deployed commit.
+        overrides: Single values by dotted name, set last, as in {"train.learning_rate": 5e-5}.
+        timeout_seconds: Longest time of each stage.
+    """
+    pick = partial(choose, form=params, recipe=recipe, overrides=overrides)
+    return run_stages(pick, revision, timeout_seconds)
+
+
+@flow(name="retrain-on-data", persist_result=False)
+def retrain_on_data(data: str, revision: Revision, timeout_seconds: TimeOuts = TimeOuts()) -> State[None]:  # noqa: B008
+    """Train on a new version of a data set, with the params file of that commit that uses it.
+
+    Args:
+        data: Name of the data set, as in data.name.
+        revision: The commit that holds the new version of its .dvc file.
+        timeout_seconds: Longest time of each stage.
+    """
+    return run_stages(partial(choose_for_data, data=data), revision, timeout_seconds)
+
+
+def run_stages(pick: Callable[[Path], Chosen], revision: str | None, timeouts: TimeOuts) -> State[None]:
+    """The final state of a run of all stages. `pick` settles the params in the workspace. What a person can
+    mend is told in one message, without a traceback."""
+    tie_to_parent()
+    name = safe_name(flow_run.get_name() or "run")
+    try:
+        _need_tracking()
+        with workspace(name, revision) as place:
+            chosen = pick(place.folder)
+            (place.folder / layout.PARAMS).write_text(chosen.text, encoding="utf-8")
+            artifacts.show_params(chosen, commit=place.commit, experiment=name)
+            bring_raw_data(place, chosen.params.data.name)
+            return _run_all(place, timeouts)
+    except _StageEnded as ended:
+        return ended.state
+    except PipelineError as error:
+        return Failed(name=REFUSED, message=str(error))
+
+
+class _StageEnded(Exception):
+    """A stage that did not succeed. The workspace is kept."""
+
+    def __init__(self, state: State[None]) -> None:
+        self.state = state
+
+
+def _run_all(place: Workspace, timeouts: TimeOuts) -> State[None]:
+    env = {**place.env(), "TUNELINE_EXPERIMENT": place.name, "TUNELINE_FLOW_RUN": str(flow_run.get_id())}
+    for stage in STAGES:
+        task = TASKS[stage].with_options(timeout_seconds=timeouts.of(stage))
+        state = task(place.folder, env, return_state=True)
+        if not state.is_completed():
+            raise _StageEnded(Failed(name=state.name, message=_last_words(stage, state, place)))
+        if stage == "validate":
+            artifacts.show_validation(place.folder)
+        elif stage == "evaluate":
+            artifacts.show_plots(place.folder)
+    experiment = save_experiment(place)
+    get_run_logger().info("experiment %s saved and pushed", experiment)
+    artifacts.show_scores(place.folder)
+    return Completed(message=artifacts.show_decision(place.folder, experiment))
+
+
+def _last_words(stage: str, state: State[Any], place: Workspace) -> str:
+    said = state.message or state.name or ""
+    named = said if said.startswith(f"{stage}: ") else f"{stage}: {said}"
+    return f"{named}\nThe workspace is kept: {place.folder}"
+
+
+def _need_tracking() -> None:
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise PipelineError(
+            "MLFLOW_TRACKING_URI is not set where the worker runs, and a workspace is no place for a registry. Start "
+            "the worker with it (`tuneline up` does), or set it in the work pool's environment variables."
+        )

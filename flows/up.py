@@ -1,0 +1,234 @@
+"""`tuneline up`: a Prefect server, an MLflow server and a worker on this machine, until Ctrl-C or SIGTERM.
+
+    start both servers  →  pool, automation, deployments  →  worker  →  wait  →  worker ends, then the servers
+
+Each program leads a process group of its own and is tied to this process, so nothing is left behind, whatever
+ends it. What they print goes to files under ~/.tuneline/logs.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from urllib.request import urlopen
+
+import click
+
+from flows import ROOT
+from tuneline import host
+from tuneline.devices import devices
+from tuneline.errors import PipelineError
+from tuneline.leash import end_group
+
+HEALTHY_SECONDS = 180.0
+GRACE_SECONDS = 30.0
+HOST_REMOTE = "runs-of-this-host"
+LOCALHOST = "127.0.0.1"
+
+
+class UpError(PipelineError):
+    """A program that does not come up or does not stay up."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where the servers listen and how many runs the worker takes at a time."""
+
+    prefect_port: int = 4200
+    mlflow_port: int = 5000
+    runs: int | None = None  # None: one for each GPU, two on a host without
+
+    @property
+    def prefect_url(self) -> str:
+        return f"http://{LOCALHOST}:{self.prefect_port}"
+
+    @property
+    def mlflow_url(self) -> str:
+        return f"http://{LOCALHOST}:{self.mlflow_port}"
+
+
+def up(settings: Settings) -> None:
+    """Bring everything up, wait for a signal, take everything down. Raises UpError."""
+    _refuse_taken_ports(settings)
+    environment = _environment(settings)
+    os.environ.update(environment)
+    automations = import_module("flows.automations")  # Prefect reads its settings when it is imported
+    with _stop_signals(), _Programs() as programs:
+        programs.start("prefect-server", [
+            "prefect", "server", "start", "--host", LOCALHOST, "--port", str(settings.prefect_port),
+        ])  # fmt: skip
+        programs.start("mlflow-server", _mlflow_server(settings))
+        programs.wait_for("prefect-server", lambda: _answers(f"{settings.prefect_url}/api/health"))
+        programs.wait_for("mlflow-server", lambda: _answers(f"{settings.mlflow_url}/health"))
+        automations.set_up()
+        _share_cache()
+        _deploy()
+        limit = settings.runs or len(devices()) or 2
+        programs.start("worker", [
+            "prefect", "worker", "start", "--pool", automations.POOL, "--limit", str(limit), "--name", _worker_name(),
+        ])  # fmt: skip
+        programs.wait_for("worker", lambda: automations.workers_online() > 0)
+        click.echo(
+            f"Prefect  {settings.prefect_url}      runs: deployments fine-tune, nightly, retrain-on-data, score\n"
+            f"MLflow   {settings.mlflow_url}      metrics and the registry\n"
+            f"worker   {_worker_name()}: {limit} runs at a time; logs in {programs.logs}\n"
+            "Ctrl-C ends all of it."
+        )
+        programs.wait()
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """What the programs, and the runs under them, are told. What is set already stands."""
+    host.home().mkdir(parents=True, exist_ok=True)
+    defaults = {
+        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{host.home() / 'prefect.db'}",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_V2_ENABLED": "false",  # it asks an outside host
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{ROOT / 'mlflow.db'}",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # 670 MB instead of 2.2 GB
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+        "TUNELINE_ORIGIN": str(ROOT),  # runs clone from this checkout, so its commits need no push
+    }
+    fixed = {
+        "PREFECT_API_URL": f"{settings.prefect_url}/api",
+        "PREFECT_UI_API_URL": f"{settings.prefect_url}/api",
+        "MLFLOW_TRACKING_URI": settings.mlflow_url,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+    }
+    return {**{name: os.environ.get(name, value) for name, value in defaults.items()}, **fixed}
+
+
+def _mlflow_server(settings: Settings) -> list[str]:
+    artifacts = ROOT / "mlartifacts"
+    return [
+        "mlflow", "server", "--host", LOCALHOST, "--port", str(settings.mlflow_port), "--workers", "1",
+        "--backend-store-uri", os.environ["MLFLOW_BACKEND_STORE_URI"], "--artifacts-destination", str(artifacts),
+    ]  # fmt: skip
+
+
+def _deploy() -> None:
+    """`prefect deploy` of all that prefect.yaml holds, pinned to the commit that is checked out."""
+    done = subprocess.run(
+        ["prefect", "deploy", "--all", "--no-prompt"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise UpError(f"prefect deploy --all --no-prompt failed:\n{_tail(done.stdout + done.stderr)}")
+
+
+def _share_cache() -> None:
+    """Let this checkout read what the runs made: their cache is a DVC remote of it, unless it has a remote."""
+    if _dvc("config", "core.remote").returncode:
+        host.cache().mkdir(parents=True, exist_ok=True)
+        _dvc("remote", "add", "--local", "--force", "--default", HOST_REMOTE, str(host.cache()))
+
+
+def _dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["dvc", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def _worker_name() -> str:
+    return socket.gethostname()
+
+
+def _refuse_taken_ports(settings: Settings) -> None:
+    taken = []
+    for option, port in (("--prefect-port", settings.prefect_port), ("--mlflow-port", settings.mlflow_port)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((LOCALHOST, port))
+            except OSError:
+                taken.append(f"port {port} of {LOCALHOST} is in use. Stop what listens there, or choose with {option}.")
+    if taken:
+        raise UpError("\n".join(taken))
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urlopen(address, timeout=5) as reply:  # noqa: S310  our own server
+            return bool(reply.status == 200)
+    except OSError:
+        return False
+
+
+class _Stopped(BaseException):
+    """SIGINT or SIGTERM came."""
+
+
+@contextmanager
+def _stop_signals() -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into a quiet end; later ones do not disturb it."""
+
+    def stop(number: int, frame: object) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        raise _Stopped
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except _Stopped:
+        click.echo("stopped")
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+class _Programs:
+    """Programs that come up in order and go down in reverse."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.logs = host.home() / "logs"
+
+    def __enter__(self) -> "_Programs":
+        self.logs.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        for name in reversed(list(self.running)):
+            end_group(self.running[name], GRACE_SECONDS)
+
+    def start(self, name: str, command: Sequence[str]) -> None:
+        with (self.logs / f"{name}.log").open("wb") as log:
+            self.running[name] = subprocess.Popen(
+                [sys.executable, "-m", "tuneline.leash", *command], cwd=ROOT, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    def wait_for(self, name: str, ready: Callable[[], bool]) -> None:
+        """Until the program is ready. Raises UpError with its last words when it ends or takes too long."""
+        limit = time.monotonic() + HEALTHY_SECONDS
+        while not ready():
+            self._refuse_ended()
+            if time.monotonic() > limit:
+                raise UpError(f"{name} is not ready after {HEALTHY_SECONDS:.0f} seconds:\n{self._last_words(name)}")
+            time.sleep(0.5)
+
+    def wait(self) -> None:
+        """Until a program ends by itself, which is an error, or a signal comes."""
+        while True:
+            self._refuse_ended()
+            time.sleep(1)
+
+    def _refuse_ended(self) -> None:
+        for name, program in self.running.items():
+            if program.poll() is not None:
+                raise UpError(f"{name} ended with exit code {program.returncode}:\n{self._last_words(name)}")
+
+    def _last_words(self, name: str) -> str:
+        return _tail((self.logs / f"{name}.log").read_text(encoding="utf-8", errors="replace"))
+
+
+def _tail(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines()[-15:])

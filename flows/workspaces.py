@@ -1,0 +1,181 @@
+"""A run's own clone of the repository, at one commit, on the cache that all runs of this host share.
+
+    ~/.tuneline/workspaces/gentle-otter/     params.yaml, data/, .dvc/config.local → ~/.tuneline/cache
+
+It is removed when the run succeeds and kept when it fails; `tuneline clean` removes what was left.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from ruamel.yaml import YAML
+
+from flows import ROOT
+from tuneline import host, layout
+from tuneline.cleaning import remove
+from tuneline.errors import PipelineError, StorageError
+
+# Links into a shared cache: a hard link would let one run's write reach another run's model.
+DVC_CONFIG = """[core]
+    analytics = false
+[cache]
+    dir = {cache}
+    type = "symlink,copy"
+"""
+
+
+class WorkspaceError(PipelineError):
+    """A repository that cannot be cloned, a revision it does not have, data that cannot be had."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where one run works."""
+
+    name: str
+    folder: Path
+    commit: str
+
+    def env(self) -> dict[str, str]:
+        """What its commands run with: its own source, and the programs of this environment."""
+        return {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+            "PYTHONPATH": str(self.folder / "src"),
+            "DVC_NO_ANALYTICS": "1",
+        }
+
+    def run(self, *command: str) -> str:
+        """Output of a command here. Raises WorkspaceError with the last thing it said."""
+        return _run(*command, folder=self.folder, env=self.env())
+
+
+def origin() -> str:
+    """Where the clone that these flows were loaded from came from; that clone itself, when it has no origin."""
+    try:
+        return _run("git", "remote", "get-url", "origin", folder=ROOT)
+    except WorkspaceError:
+        return str(ROOT)
+
+
+def deployed_commit() -> str:
+    return _run("git", "rev-parse", "HEAD", folder=ROOT)
+
+
+@contextmanager
+def workspace(name: str, revision: str | None) -> Iterator[Workspace]:
+    """A clone at a revision (a commit, tag or branch of the origin; None is the deployed commit)."""
+    name = safe_name(name)
+    lock = FileLock(host.lock_file("workspace", name))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise WorkspaceError(f"{name}: another process works in this run's workspace.") from None
+    with lock, layout.storage_errors():
+        folder = host.workspaces() / name
+        remove(folder)
+        made = _clone(name, folder, origin(), revision or deployed_commit())
+        yield made
+        remove(folder)
+
+
+def safe_name(name: str) -> str:
+    """A flow run's name as a folder and an experiment can carry it."""
+    return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:80] or "run"
+
+
+def _clone(name: str, folder: Path, source: str, revision: str) -> Workspace:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _run("git", "clone", "--quiet", "--no-checkout", "--", source, str(folder), folder=folder.parent)
+    commit = _commit(folder, source, revision)
+    _run("git", "checkout", "--quiet", "--detach", commit, folder=folder)
+    _identify(folder)
+    for shared in (host.cache(), host.checkpoints()):
+        shared.mkdir(parents=True, exist_ok=True)
+    (folder / ".dvc/config.local").write_text(DVC_CONFIG.format(cache=host.cache()), encoding="utf-8")
+    (folder / layout.STATE).mkdir(exist_ok=True)
+    (folder / layout.STATE / "checkpoints").symlink_to(host.checkpoints())
+    made = Workspace(name, folder, commit)
+    made.run("dvc", "checkout", "--quiet", "--allow-missing")
+    return made
+
+
+def _commit(folder: Path, source: str, revision: str) -> str:
+    """The commit that a revision names: as it stands, or as a branch of the origin."""
+    for spelling in (f"origin/{revision}", revision):
+        try:
+            return _run("git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{spelling}^{{commit}}",
+                        folder=folder)  # fmt: skip
+        except WorkspaceError:
+            continue
+    raise WorkspaceError(
+        f"revision: {source} has no commit, tag or branch '{revision}'. Push it there, or name another one."
+    )
+
+
+def _identify(folder: Path) -> None:
+    """Experiments are commits, and a worker's git may not know who it is."""
+    for key, value in (("user.name", "tuneline"), ("user.email", "tuneline@localhost")):
+        try:
+            _run("git", "config", key, folder=folder)
+        except WorkspaceError:
+            _run("git", "config", key, value, folder=folder)
+
+
+def bring_raw_data(place: Workspace, name: str) -> None:
+    """Have data/raw/NAME in the workspace: from the cache, from its source in the repository, or from the
+    DVC remote."""
+    pointer = layout.RAW / f"{name}.dvc"
+    if not (place.folder / pointer).is_file():
+        raise WorkspaceError(
+            f"data.name: commit {place.commit[:12]} has no {pointer}. Run `tuneline data add {name} SOURCE`, commit "
+            "the .dvc file and push it."
+        )
+    if _whole(place, pointer):
+        return
+    frozen = YAML(typ="safe").load(place.folder / pointer).get("frozen", False)
+    with FileLock(host.lock_file("commit")):
+        if frozen:
+            place.run("dvc", "pull", "--quiet", str(pointer))
+        else:
+            place.run("dvc", "repro", "--quiet", "--single-item", str(pointer))
+
+
+def _whole(place: Workspace, pointer: Path) -> bool:
+    """Whether everything that a .dvc file tracks is in place, as it was recorded."""
+    return '"' not in place.run("dvc", "status", "--json", str(pointer))
+
+
+def save_experiment(place: Workspace) -> str:
+    """Save the workspace as a DVC experiment and push it to the origin; the experiment's name. What was made
+    goes to the DVC remote where one is set."""
+    name = _experiment_name(place)
+    place.run("dvc", "exp", "save", "--quiet", "--force", "--name", name)
+    if place.run("dvc", "remote", "list"):
+        place.run("dvc", "push", "--quiet", "--run-cache")
+    place.run("dvc", "exp", "push", "--quiet", "--force", "--no-cache", "origin", name)
+    return name
+
+
+def _experiment_name(place: Workspace) -> str:
+    """The run's name, with its commit when the origin holds an experiment of this name already."""
+    taken = place.run("git", "ls-remote", "origin", f"refs/exps/*/{place.name}")
+    return f"{place.name}-{place.commit[:8]}" if taken else place.name
+
+
+def _run(*command: str, folder: Path, env: dict[str, str] | None = None) -> str:
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, "GIT_TERMINAL_PROMPT": "0", **(env or {})},
+        capture_output=True, text=True, errors="replace", check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    if done.returncode == 0:
+        return done.stdout.strip()
+    said = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
+    kind = StorageError if "No space left" in done.stderr else WorkspaceError
+    raise kind(f"{' '.join(command[:3])} in {folder}: " + "\n".join(said[-5:]))

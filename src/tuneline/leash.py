@@ -1,0 +1,52 @@
+"""Processes that do not outlive the one that started them, whatever ends that one.
+
+python -m tuneline.leash COMMAND ARGUMENT...     runs a command on a leash
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+LAST_SECONDS = 10.0  # for the kernel to end what SIGKILL hit
+
+
+def tie_to_parent() -> None:
+    """Have the kernel end this process when its parent is gone, SIGKILL included. Call it first thing.
+
+    Linux alone has this. Elsewhere a parent that ends in good order ends its children; one that is killed
+    with SIGKILL leaves them.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() == 1 and os.getpid() != 1:  # it went while this process was starting
+        sys.exit(f"{sys.argv[0]}: the process that started this one is gone")
+
+
+def end_group(process: subprocess.Popen[bytes], grace_seconds: float) -> None:
+    """End a process that leads a group, and all of the group: SIGTERM, then SIGKILL to what is left."""
+    for number, seconds in ((int(signal.SIGTERM), grace_seconds), (int(signal.SIGKILL), LAST_SECONDS)):
+        limit = time.monotonic() + seconds
+        while _send(process, number) and time.monotonic() < limit:
+            number = 0  # noqa: PLW2901  ask from now on whether anything is left
+            time.sleep(0.05)
+    process.wait()
+
+
+def _send(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Signal the group; False when nobody is left in it. A leader that has ended is reaped first."""
+    process.poll()
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    tie_to_parent()
+    os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606  the command line of whoever called

@@ -1,0 +1,58 @@
+"""`tuneline data push NAME`: a version of a data set, put where other machines find it."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from tuneline import layout
+from tuneline.errors import DataError, did_you_mean
+from tuneline.raw import run_dvc
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """A version of a data set that others can get."""
+
+    revision: str  # the commit that holds its .dvc file
+    md5: str  # of the data, as DVC names it
+
+
+def push(name: str) -> Pushed:
+    """Push the data to the DVC remote, where one is set. Git is the owner's to commit and push: a version that
+    the origin does not have is refused, for no run could get it. Raises DataError."""
+    pointer = _pointer(name)
+    if _git("status", "--porcelain", "--", str(pointer)):
+        raise DataError(
+            f"{pointer}: not committed as it stands. Runs work on commits: git add {pointer} && git commit, then "
+            f"git push and tuneline data push {name}."
+        )
+    if _git("remote") and not _git("branch", "--remotes", "--contains", "HEAD"):
+        raise DataError(f"The origin does not have this commit yet. git push, then tuneline data push {name}.")
+    if _output("dvc", "remote", "list"):
+        run_dvc("push", str(pointer))
+    content = YAML(typ="safe").load(pointer)
+    return Pushed(_git("rev-parse", "HEAD"), content["outs"][0]["md5"])
+
+
+def _pointer(name: str) -> Path:
+    pointer = layout.RAW / f"{name}.dvc"
+    known = [path.stem for path in sorted(layout.RAW.glob("*.dvc"))]
+    if name not in known:
+        raise DataError(
+            f"{pointer}: there is no such data set.{did_you_mean(name, known)} Known: {', '.join(known) or 'none'}. "
+            f"Add it with tuneline data add {name} SOURCE."
+        )
+    return pointer
+
+
+def _git(*arguments: str) -> str:
+    return _output("git", *arguments)
+
+
+def _output(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DataError(f"{' '.join(command)}: {done.stderr.strip() or f'exit code {done.returncode}'}")
+    return done.stdout.strip()

@@ -1,0 +1,91 @@
+"""How a command of a run is watched, told of and ended."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows import stage_runner
+from flows.stage_runner import Ending, run_command, state_of
+from tuneline.errors import ServerAway
+
+
+def python(script: str) -> list[str]:
+    return [sys.executable, "-c", script]
+
+
+def test_each_line_is_logged_as_it_comes_without_colours(tmp_path: Path) -> None:
+    lines: list[str] = []
+    ending = run_command(
+        python("print('\\x1b[31mvalidate: 3 rows\\x1b[0m'); print(); print('done')"), tmp_path, {}, log=lines.append
+    )
+    assert lines == ["validate: 3 rows", "done"]
+    assert ending == Ending(0, "validate: 3 rows")
+
+
+def test_the_error_of_a_stage_is_told_whole_and_without_what_dvc_adds(tmp_path: Path) -> None:
+    script = (
+        "import sys\nprint('validate: 9 rows read')\nprint('error: a.csv row 4: bad\\n  row 5: worse')\n"
+        "print(\"ERROR: failed to reproduce 'validate': failed to run: tuneline stage validate, exited with 2\")\n"
+        "sys.exit(255)"
+    )
+    ending = run_command(python(script), tmp_path, {}, log=lambda line: None)
+    assert ending == Ending(2, "a.csv row 4: bad\n  row 5: worse")
+
+
+@pytest.mark.parametrize(
+    ("ending", "type_", "name", "message"),
+    [
+        (Ending(0, "validate: 3 rows"), "COMPLETED", "Completed", "validate: 3 rows"),
+        (Ending(0, "x: y", unchanged=True), "COMPLETED", "Completed", "validate: unchanged, from the cache"),
+        (Ending(2, "bad rows"), "FAILED", "Refused", "validate: bad rows"),
+        (Ending(ServerAway.exit_code, "away"), "FAILED", "Interrupted", "validate: away"),
+        (Ending(-9, ""), "FAILED", "Interrupted", "validate: ended with exit code -9; its log says why"),
+        (Ending(1, ""), "FAILED", "Failed", "validate: ended with exit code 1; its log says why"),
+    ],
+)
+def test_a_state_says_what_came_of_a_stage(ending: Ending, type_: str, name: str, message: str) -> None:
+    state = state_of("validate", ending)
+    assert (state.type.value, state.name, state.message) == (type_, name, message)
+    assert stage_runner.worth_a_retry(None, None, state) == (name == "Interrupted")  # type: ignore[arg-type]
+
+
+def test_nothing_is_left_of_a_command_whose_caller_gave_up(tmp_path: Path) -> None:
+    pids: list[int] = []
+
+    def give_up(line: str) -> None:
+        pids.append(int(line))
+        if len(pids) == 2:
+            raise KeyboardInterrupt
+
+    script = (
+        "import os, subprocess, sys, time\nprint(os.getpid(), flush=True)\n"
+        "subprocess.Popen([sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); time.sleep(60)'])\n"
+        "time.sleep(60)"
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run_command(python(script), tmp_path, {}, log=give_up)
+    assert [pid for pid in pids if psutil.pid_exists(pid)] == []
+
+
+def test_a_process_on_a_leash_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux tells a process of its parent's end")
+    child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    parent = (
+        "import subprocess, sys, time\n"
+        f"subprocess.Popen([sys.executable, '-m', 'tuneline.leash', sys.executable, '-c', {child!r}])\ntime.sleep(60)"
+    )
+    process = subprocess.Popen(python(parent), stdout=subprocess.PIPE, cwd=tmp_path, env=dict(os.environ))
+    assert process.stdout is not None
+    pid = int(process.stdout.readline())
+    process.kill()
+    process.wait()
+    limit = time.monotonic() + 10
+    while psutil.pid_exists(pid) and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(pid)

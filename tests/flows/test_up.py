@@ -1,0 +1,130 @@
+"""`tuneline up`: everything a run needs on one machine, on sqlite and on PostgreSQL, and nothing left of it."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import run
+from tests.flows.conftest import Site, free_port, make_site, until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def site(tmp_path: Path, toy_checkpoint: Path) -> Site:
+    site = make_site(tmp_path, toy_checkpoint)
+    site.extra = {"PREFECT_API_URL": "", "MLFLOW_TRACKING_URI": ""}  # nothing is told that `up` should find itself
+    return site
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment that names the databases: nothing for sqlite."""
+    if request.param == "sqlite":
+        yield {}
+        return
+    if not shutil.which("initdb") or (os.geteuid() == 0 and not shutil.which("runuser")):
+        pytest.skip("PostgreSQL's initdb is not on this machine")
+    port = free_port()
+    folder = tmp_path / "postgres"
+    folder.mkdir()
+    for part in (folder, *folder.parents):  # root hands over to a user who must get there
+        if part.owner() == "root" and str(part).startswith("/tmp/"):
+            part.chmod(0o755)
+    as_owner = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if as_owner:
+        shutil.chown(folder, "postgres")
+    data = str(folder / "data")
+    run(*as_owner, "initdb", "-D", data, "-U", "tuneline", "--auth=trust", "-E", "UTF8", cwd=folder)
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+    run(*as_owner, "pg_ctl", "-D", data, "-w", "-l", f"{data}/log", "-o", options, "start", cwd=folder)
+    try:
+        for name in ("prefect", "mlflow"):
+            run("psql", "-h", "127.0.0.1", "-p", str(port), "-U", "tuneline", "-d", "postgres",
+                "-c", f"create database {name}", cwd=folder)  # fmt: skip
+        yield {
+            "PREFECT_API_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://tuneline@127.0.0.1:{port}/prefect",
+            "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg://tuneline@127.0.0.1:{port}/mlflow",
+        }
+    finally:
+        run(*as_owner, "pg_ctl", "-D", data, "-m", "immediate", "stop", cwd=folder)
+
+
+def start(site: Site) -> None:
+    log = site.root / "up.log"
+    log.unlink(missing_ok=True)
+    site.start("up", "tuneline", "up", "--prefect-port", str(site.prefect_port), "--mlflow-port", str(site.mlflow_port))
+    until(lambda: "Ctrl-C ends" in log.read_text() or site.programs["up"].poll() is not None, 180, "the start")
+    assert site.programs["up"].poll() is None, log.read_text()
+
+
+def offspring(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def test_up_runs_a_flow_and_leaves_no_process_behind(site: Site, database: dict[str, str]) -> None:
+    site.extra |= database
+    start(site)
+    children = offspring(site.programs["up"])
+    listening = {c.laddr.ip for child in children for c in child.net_connections("tcp") if c.status == "LISTEN"}
+    assert listening == {"127.0.0.1"}
+    run_id = site.submit(overrides={"train.num_train_epochs": 2})
+    state = site.finish(run_id)
+    assert state["type"] == "COMPLETED", state
+    experiments = run("git", "for-each-ref", "--format=%(refname)", "refs/exps", cwd=site.origin).stdout
+    assert site.get(f"flow_runs/{run_id}")["name"] in experiments
+    site.programs["up"].send_signal(signal.SIGTERM)
+    assert site.programs["up"].wait(60) == 0
+    assert [child for child in children if child.is_running() and child.status() != "zombie"] == []
+
+
+def test_up_twice_makes_one_of_each_and_ctrl_c_in_mid_run_ends_the_training(site: Site) -> None:
+    start(site)
+    site.programs["up"].send_signal(signal.SIGINT)
+    assert site.programs["up"].wait(60) == 0
+    start(site)
+    automations = [each["name"] for each in site.api("automations/filter", sort="CREATED_DESC")]
+    assert len(automations) == len(set(automations))
+    assert len(site.api("work_pools/filter")) == 1
+    assert len(site.api("deployments/filter")) == 4
+    run_id = site.submit(overrides={"train.num_train_epochs": 500, "train.early_stopping_patience": 1000})
+    until(lambda: site.in_training(run_id), 120, "training")
+    children = offspring(site.programs["up"])
+    site.programs["up"].send_signal(signal.SIGINT)
+    assert site.programs["up"].wait(60) == 0
+    assert [child for child in children if child.is_running() and child.status() != "zombie"] == []
+    assert site.processes() == []
+
+
+def test_up_that_is_killed_leaves_nothing_either(site: Site) -> None:
+    start(site)
+    children = offspring(site.programs["up"])
+    site.programs.pop("up").kill()
+    until(lambda: not [child for child in children if child.is_running()], 60, f"the end of {children}")
+
+
+def test_a_port_in_use_is_told_with_the_option_that_changes_it(site: Site) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", site.mlflow_port))
+        taken.listen()
+        done = run("tuneline", "up", "--prefect-port", str(site.prefect_port), "--mlflow-port", str(site.mlflow_port),
+                   cwd=site.project, check=False, **site.env)  # fmt: skip
+    assert done.returncode == 2
+    assert f"port {site.mlflow_port}" in done.stderr
+    assert "--mlflow-port" in done.stderr
+
+
+def test_a_server_that_does_not_come_up_is_quoted(site: Site) -> None:
+    site.extra["MLFLOW_BACKEND_STORE_URI"] = "nonsense://x"
+    done = run("tuneline", "up", "--prefect-port", str(site.prefect_port), "--mlflow-port", str(site.mlflow_port),
+               cwd=site.project, check=False, **site.env)  # fmt: skip
+    assert done.returncode == 2
+    assert "mlflow-server" in done.stderr
+    assert "Traceback" not in done.stderr.partition("mlflow-server")[0]
