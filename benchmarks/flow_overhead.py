@@ -54,16 +54,23 @@ def free_port() -> int:
 
 def small(round_: int) -> dict[str, Any]:
     """Overrides of a short run; each round differs from validate on."""
-    return {"data.max_rows": {"train": 200 + round_, "validation": 40, "test": 40}, "train.num_train_epochs": 1,
-            "register.name": f"overhead-{round_}"}  # fmt: skip
+    return {
+        "data.max_rows.train": 200 + round_,
+        "data.max_rows.test": 40,
+        "train.num_train_epochs": 1,
+        "register.name": f"overhead-{round_}",
+    }
 
 
 def set_params(folder: Path, overrides: dict[str, Any]) -> None:
     path = folder / "params.yaml"
     document = YAML().load(path)
     for name, value in overrides.items():
-        section, _, key = name.partition(".")
-        document[section][key] = value
+        *sections, key = name.split(".")
+        place = document
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[key] = value
     YAML().dump(document, path)
 
 
@@ -83,7 +90,8 @@ def flow(api: str, round_: int) -> float:
     deployment = httpx.get(f"{api}/deployments/name/fine-tune/fine-tune").json()
     began = time.perf_counter()
     body = {"parameters": {"overrides": small(round_)}, "state": {"type": "SCHEDULED"}}
-    run_id = httpx.post(f"{api}/deployments/{deployment['id']}/create_flow_run", json=body).json()["id"]
+    reply = httpx.post(f"{api}/deployments/{deployment['id']}/create_flow_run", json=body)
+    run_id = reply.raise_for_status().json()["id"]
     while True:
         state = httpx.get(f"{api}/flow_runs/{run_id}").json()["state"]
         if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from flows import artifacts
 from flows.parameters import Chosen, Overrides, Recipe, choose, choose_for_data, deployed_params
 from flows.stage_runner import REFUSED, STAGES, stage_task
-from flows.workspaces import Workspace, bring_raw_data, safe_name, save_experiment, workspace
+from flows.workspaces import Workspace, bring_raw_data, save_experiment, workspace
 from tuneline import layout
 from tuneline.errors import PipelineError
 from tuneline.leash import tie_to_parent
@@ -84,13 +84,12 @@ def run_stages(pick: Callable[[Path], Chosen], revision: str | None, timeouts: T
     """The final state of a run of all stages. `pick` settles the params in the workspace. What a person can
     mend is told in one message, without a traceback."""
     tie_to_parent()
-    name = safe_name(flow_run.get_name() or "run")
     try:
         _need_tracking()
-        with workspace(name, revision) as place:
+        with workspace(flow_run.get_name() or "run", revision) as place:
             chosen = pick(place.folder)
             (place.folder / layout.PARAMS).write_text(chosen.text, encoding="utf-8")
-            artifacts.show_params(chosen, commit=place.commit, experiment=name)
+            artifacts.show_params(chosen, commit=place.commit, experiment=place.experiment)
             bring_raw_data(place, chosen.params.data.name)
             return _run_all(place, timeouts)
     except _StageEnded as ended:
@@ -107,7 +106,7 @@ class _StageEnded(Exception):
 
 
 def _run_all(place: Workspace, timeouts: TimeOuts) -> State[None]:
-    env = {**place.env(), "TUNELINE_EXPERIMENT": place.name, "TUNELINE_FLOW_RUN": str(flow_run.get_id())}
+    env = {**place.env(), "TUNELINE_EXPERIMENT": place.experiment, "TUNELINE_FLOW_RUN": str(flow_run.get_id())}
     for stage in STAGES:
         task = TASKS[stage].with_options(timeout_seconds=timeouts.of(stage))
         state = task(place.folder, env, return_state=True)
@@ -117,10 +116,10 @@ def _run_all(place: Workspace, timeouts: TimeOuts) -> State[None]:
             artifacts.show_validation(place.folder)
         elif stage == "evaluate":
             artifacts.show_plots(place.folder)
-    experiment = save_experiment(place)
-    get_run_logger().info("experiment %s saved and pushed", experiment)
+    save_experiment(place)
+    get_run_logger().info("experiment %s saved and pushed", place.experiment)
     artifacts.show_scores(place.folder)
-    return Completed(message=artifacts.show_decision(place.folder, experiment))
+    return Completed(message=artifacts.show_decision(place.folder, place.experiment))
 
 
 def _last_words(stage: str, state: State[Any], place: Workspace) -> str:

@@ -92,7 +92,6 @@ def _environment(settings: Settings) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_V2_ENABLED": "false",  # it asks an outside host
         "PREFECT_WORKER_QUERY_SECONDS": "2",
-        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{ROOT / 'mlflow.db'}",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # 670 MB instead of 2.2 GB
         "MLFLOW_DISABLE_TELEMETRY": "true",

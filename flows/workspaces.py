@@ -39,9 +39,9 @@ class WorkspaceError(PipelineError):
 class Workspace:
     """Where one run works."""
 
-    name: str
     folder: Path
     commit: str
+    experiment: str  # the DVC experiment that it will be saved as
 
     def env(self) -> dict[str, str]:
         """What its commands run with: its own source, and the programs of this environment."""
@@ -101,7 +101,7 @@ def _clone(name: str, folder: Path, source: str, revision: str) -> Workspace:
     (folder / ".dvc/config.local").write_text(DVC_CONFIG.format(cache=host.cache()), encoding="utf-8")
     (folder / layout.STATE).mkdir(exist_ok=True)
     (folder / layout.STATE / "checkpoints").symlink_to(host.checkpoints())
-    made = Workspace(name, folder, commit)
+    made = Workspace(folder, commit, _experiment_name(name, folder, commit))
     made.run("dvc", "checkout", "--quiet", "--allow-missing")
     return made
 
@@ -152,21 +152,19 @@ def _whole(place: Workspace, pointer: Path) -> bool:
     return '"' not in place.run("dvc", "status", "--json", str(pointer))
 
 
-def save_experiment(place: Workspace) -> str:
-    """Save the workspace as a DVC experiment and push it to the origin; the experiment's name. What was made
-    goes to the DVC remote where one is set."""
-    name = _experiment_name(place)
-    place.run("dvc", "exp", "save", "--quiet", "--force", "--name", name)
+def save_experiment(place: Workspace) -> None:
+    """Save the workspace as a DVC experiment and push it to the origin. What was made goes to the DVC remote
+    where one is set."""
+    place.run("dvc", "exp", "save", "--quiet", "--force", "--name", place.experiment)
     if place.run("dvc", "remote", "list"):
         place.run("dvc", "push", "--quiet", "--run-cache")
-    place.run("dvc", "exp", "push", "--quiet", "--force", "--no-cache", "origin", name)
-    return name
+    place.run("dvc", "exp", "push", "--quiet", "--force", "--no-cache", "origin", place.experiment)
 
 
-def _experiment_name(place: Workspace) -> str:
+def _experiment_name(name: str, folder: Path, commit: str) -> str:
     """The run's name, with its commit when the origin holds an experiment of this name already."""
-    taken = place.run("git", "ls-remote", "origin", f"refs/exps/*/{place.name}")
-    return f"{place.name}-{place.commit[:8]}" if taken else place.name
+    taken = _run("git", "ls-remote", "origin", f"refs/exps/*/{name}", folder=folder)
+    return f"{name}-{commit[:8]}" if taken else name
 
 
 def _run(*command: str, folder: Path, env: dict[str, str] | None = None) -> str:
