@@ -126,7 +126,7 @@ def _deploy() -> None:
 
 def _share_cache() -> None:
     """Let this checkout read what the runs made: their cache is a DVC remote of it, unless it has a remote."""
-    if _dvc("config", "core.remote").returncode:
+    if not _dvc("config", "core.remote").stdout.strip():
         host.cache().mkdir(parents=True, exist_ok=True)
         _dvc("remote", "add", "--local", "--force", "--default", HOST_REMOTE, str(host.cache()))
 

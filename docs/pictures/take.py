@@ -28,7 +28,7 @@ def main(name: str) -> None:
         "form": (f"deployments/deployment/{deployment['id']}/run", 1200, 1500),
         "run": (f"runs/flow-run/{run['id']}", 1200, 1100),
     }
-    for key, height in (("parameters", 900), ("metrics", 700), ("decision", 700), ("learning-curve", 900),
+    for key, height in (("parameters", 1250), ("metrics", 700), ("decision", 700), ("learning-curve", 900),
                         ("confusion-matrix", 600)):  # fmt: skip
         chosen = {"flow_run_id": {"any_": [run["id"]]}, "key": {"any_": [key]}}
         artifact = _first("artifacts/filter", artifacts=chosen)

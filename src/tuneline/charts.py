@@ -18,7 +18,7 @@ WRITTEN_CELLS = 10  # on a phone, a confusion matrix of more labels has no room 
 NAMED_COLUMNS = 25  # nor of more labels for names above its columns
 DRAWING = {  # a picture stands on any page, so it brings its own ground
     "background": "white",
-    "style": {"on-weak": {"fill": "#1b1f24"}, "on-strong": {"fill": "white"}},
+    "style": {"on-weak": {"color": "#1b1f24"}, "on-strong": {"color": "white"}},
 }
 
 

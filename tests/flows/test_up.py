@@ -80,6 +80,7 @@ def test_up_runs_a_flow_and_leaves_no_process_behind(site: Site, database: dict[
     assert state["type"] == "COMPLETED", state
     experiments = run("git", "for-each-ref", "--format=%(refname)", "refs/exps", cwd=site.origin).stdout
     assert site.get(f"flow_runs/{run_id}")["name"] in experiments
+    assert "runs-of-this-host" in run("dvc", "remote", "list", cwd=site.project).stdout
     site.programs["up"].send_signal(signal.SIGTERM)
     assert site.programs["up"].wait(60) == 0
     assert [child for child in children if child.is_running() and child.status() != "zombie"] == []
