@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
@@ -155,10 +156,32 @@ def _whole(place: Workspace, pointer: Path) -> bool:
 def save_experiment(place: Workspace) -> None:
     """Save the workspace as a DVC experiment and push it to the origin. What was made goes to the DVC remote
     where one is set."""
+    _unlink_shown_files(place.folder)
     place.run("dvc", "exp", "save", "--quiet", "--force", "--name", place.experiment)
     if place.run("dvc", "remote", "list"):
         place.run("dvc", "push", "--quiet", "--run-cache")
     place.run("dvc", "exp", "push", "--quiet", "--force", "--no-cache", "origin", place.experiment)
+
+
+def _unlink_shown_files(folder: Path) -> None:
+    """Make files of the metrics and plots that dvc.yaml lists at its top. DVC puts those into the experiment's
+    commit, and a link into this host's cache would say nothing to another host."""
+    pipeline = YAML(typ="safe").load(folder / layout.PIPELINE)
+    for name in _strings([pipeline.get("metrics", []), pipeline.get("plots", [])]):
+        path = folder / name
+        if path.is_symlink() and path.is_file():
+            content = path.read_bytes()
+            path.unlink()
+            path.write_bytes(content)
+
+
+def _strings(node: Any) -> Iterator[str]:
+    """Every string in nested YAML, keys too."""
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict | list):
+        for item in node if isinstance(node, list) else [*node, *node.values()]:
+            yield from _strings(item)
 
 
 def _experiment_name(name: str, folder: Path, commit: str) -> str:

@@ -64,6 +64,11 @@ def test_a_run_goes_from_the_form_to_a_champion_and_leaves_an_experiment(site: S
     assert site.finish(second)["type"] == "COMPLETED"
     messages = {stage: task["state"]["message"] for stage, task in site.tasks(second).items()}
     assert [stage for stage in STAGES if "from the cache" not in messages[stage]] == ["register"]
+    name = site.get(f"flow_runs/{second}")["name"]
+    pattern = f"refs/exps/*/*/{name}"
+    [ref] = run("git", "for-each-ref", "--format=%(refname)", pattern, cwd=site.origin).stdout.split()
+    held = run("git", "ls-tree", "-r", ref, cwd=site.origin).stdout.splitlines()
+    assert [line for line in held if line.startswith("120000")] == []  # no link into this host's cache
 
 
 @pytest.mark.parametrize(
