@@ -1,6 +1,8 @@
 """Processes that do not outlive the one that started them, whatever ends that one.
 
-python -m tuneline.leash COMMAND ARGUMENT...     runs a command on a leash
+    python -m tuneline.leash COMMAND ARGUMENT...
+
+runs a command that way, and lets SIGINT reach it.
 """
 
 import ctypes
@@ -49,4 +51,5 @@ def _send(process: subprocess.Popen[bytes], number: int) -> bool:
 
 if __name__ == "__main__":
     tie_to_parent()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's `&` leaves it ignored; a Prefect worker then never ends
     os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606  the command line of whoever called

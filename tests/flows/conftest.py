@@ -85,7 +85,7 @@ class Site:
     def start(self, name: str, *command: str) -> None:
         with (self.root / f"{name}.log").open("ab") as log:
             self.programs[name] = subprocess.Popen(
-                command, cwd=self.project, env={**os.environ, **self.env},
+                [sys.executable, "-m", "tuneline.leash", *command], cwd=self.project, env={**os.environ, **self.env},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
