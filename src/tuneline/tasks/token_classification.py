@@ -101,10 +101,10 @@ class TokenClassification(Task):
         tokens, tags = row["tokens"], row["tags"]
         if len(tokens) != len(tags):
             return f"tags has {len(tags)} tags for {len(tokens)} tokens. Expected one tag for each token"
-        for word, tag in enumerate(tags):
+        for number, (token, tag) in enumerate(zip(tokens, tags, strict=True), start=1):
             told = self._unknown(tag)
             if told:
-                return f"tags: word {word + 1} ({tokens[word]!r}) is {tag!r}. {told}"
+                return f"tags: word {number} ({token!r}) is {tag!r}. {told}"
         word = None if self.scheme == "plain" else spans.stray(tags, self.scheme)
         if word is None:
             return None
