@@ -8,6 +8,7 @@ counted from 1 in Parquet and JSON. Then the task's columns stand under our name
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -200,12 +201,11 @@ def _lists(values: Sequence[Any] | pa.Array, column: _Wanted, numbers: Sequence[
     """Values as an Arrow array of lists of strings. What is none is a problem, and null in the array."""
     if isinstance(values, pa.Array):
         values = _cast(values, column, problems.shown).to_pylist()
-    try:
-        array = pa.array(values, column.type)
-        if not pc.list_flatten(array).null_count:
-            return array
-    except (pa.ArrowException, UnicodeEncodeError, TypeError):
-        pass
+    if all(isinstance(value, list) for value in values):  # Arrow takes a string for the list of its characters
+        with suppress(pa.ArrowException, UnicodeEncodeError, TypeError):
+            array = pa.array(values, column.type)
+            if not pc.list_flatten(array).null_count:
+                return array
     lists = [_list(value, column, number, problems) for value, number in zip(values, numbers, strict=True)]
     return pa.array(lists, column.type)
 

@@ -1,18 +1,24 @@
 """Tags of words: where they stand among the pieces, what is wrong with a row, what comes back."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from tests.conftest import run
+from tests.conftest import ROOT, run
+from tuneline import layout
 from tuneline.errors import DataError, ParamsError
+from tuneline.params import Data, Sections, check_params
+from tuneline.rows import read_rows
+from tuneline.stages import validate
 from tuneline.tasks import task_class
 from tuneline.tasks.base import by_row
 
@@ -161,6 +167,113 @@ def test_a_mistake_names_the_wrong_words_alone() -> None:
     row = {"tokens": ["Ada", "wrote"], "tags": ["B-PER", "O"]}
     found = task().mistake(row, {"tags": ["O", "O"], "scores": [0.7, 0.9]})
     assert (found.text, found.gold, found.predicted, found.score) == ("Ada wrote", "Ada: B-PER", "Ada: O", 0.7)
+
+
+# From file to row
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """data/raw/words of an empty project."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/raw/words").mkdir(parents=True)
+    shutil.copy(ROOT / layout.SUITE, layout.SUITE)
+    return layout.RAW / "words"
+
+
+def read(**data: Any) -> list[tuple[Any, Any]]:
+    batches = read_rows(layout.RAW / "words", Data(name="words", **data), task(scheme="plain"))
+    return [(row["tokens"], row["tags"]) for batch in batches for row in batch.to_pylist()]
+
+
+def validated(**options: Any) -> dict[int, tuple[str, str]]:
+    """Run validate without limits; line → column and reason of each refused row."""
+    shares = ("rejected_share", "control_characters", "duplicate_share", "near_duplicate_share", "leaked_share")
+    checks = {f"max_{share}": 1 for share in shares}
+    params = {"data": {"name": "words", "checks": checks}, "task": NER | options, "register": {"name": "words"}}
+    empty = {section: {} for section in ("model", "tokenize", "train", "evaluate")}
+    validate.run(Sections(check_params(params | empty), validate.SECTIONS))
+    return {line["row"]: (line["column"], line["reason"]) for line in pq.read_table(layout.REJECTS).to_pylist()}
+
+
+def write_splits(folder: Path, train: list[dict[str, Any]]) -> None:
+    for split, rows in (
+        ("train", [*train, {"tokens": ["they", "left", "at", "noon"], "tags": ["O"] * 4}]),
+        ("dev", [{"tokens": ["a", "quiet", "evening"], "tags": ["O"] * 3}]),
+        ("test", [{"tokens": ["Ada", "wrote"], "tags": ["B-PER", "O"]}]),
+    ):
+        (folder / f"{split}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+def test_lists_are_read_from_json_lines_parquet_and_conll(folder: Path) -> None:
+    expected = [(["Ada", "wrote"], ["1", "0"])]
+    (folder / "a.jsonl").write_text('{"tokens": ["Ada", "wrote"], "tags": [1, 0]}\n')
+    assert read() == expected
+    (folder / "a.jsonl").unlink()
+    pq.write_table(pa.table({"words": [["Ada", "wrote"]], "tags": pa.array([[1, 0]])}), folder / "a.parquet")
+    assert read(columns={"tokens": "words"}) == expected
+    (folder / "a.parquet").unlink()
+    (folder / "a.conll").write_text("Ada 1\nwrote 0\n")
+    assert read() == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"tokens": "Ada wrote", "tags": ["O", "O"]}', "tokens is 'Ada wrote', a string. Expected a list of strings"),
+        ('{"tokens": ["Ada", 5], "tags": ["O", "O"]}', "tokens holds 5, a number. Expected a list of strings"),
+        ('{"tokens": ["Ada"], "tags": [["O"]]}', "tags holds ['O'], a list. Expected a list of strings, integers"),
+        ('{"tokens": ["Ada"], "ner": ["O"]}', "no column 'tags'. Found columns: tokens, ner."),
+    ],
+)
+def test_what_is_no_list_of_words_is_told(folder: Path, line: str, said: str) -> None:
+    (folder / "a.jsonl").write_text(f"{line}\n")
+    with pytest.raises(DataError) as refusal:
+        read()
+    assert said in str(refusal.value)
+
+
+def test_a_parquet_column_of_texts_is_no_column_of_words(folder: Path) -> None:
+    pq.write_table(pa.table({"tokens": ["Ada wrote"], "tags": [["O"]]}), folder / "a.parquet")
+    with pytest.raises(DataError, match="'tokens' is of type string, expected list of string"):
+        read()
+
+
+def test_validate_names_what_is_wrong_with_words_and_tags(folder: Path) -> None:
+    write_splits(
+        folder,
+        [
+            {"tokens": [], "tags": []},
+            {"tokens": ["Ada", " "], "tags": ["O", "O"]},
+            {"tokens": ["Ada", None], "tags": ["O", "O"]},
+            {"tokens": ["A\u0007da"], "tags": ["O"]},
+            {"tokens": ["Ada", "left"], "tags": ["B-PER"]},
+            {"tokens": ["Ada", "left"], "tags": ["O", "I-PER"]},
+            {"tokens": ["Ada", "left"], "tags": None},
+            {"tokens": ["ada", "WROTE"], "tags": ["O", "O"]},
+        ],
+    )
+    told = validated()
+    assert [told[line] for line in range(1, 8)] == [
+        ("tokens", "tokens has no words"),
+        ("tokens", "tokens: word 2 is blank"),
+        ("tokens", "tokens: word 2 is blank"),
+        ("tokens", "tokens holds the control character U+0007"),
+        ("tags", "tags has 1 tags for 2 tokens. Expected one tag for each token"),
+        ("tags", "tags: word 2 ('left') is I-PER, between O and the end. Expected tags in BIO: an entity begins with "
+         "B-PER"),
+        ("tags", "tags is missing"),
+    ]  # fmt: skip
+    assert "the same text" in told[8][1]
+    [kept] = pq.read_table(layout.split_file(layout.VALIDATED, "test")).to_pylist()
+    assert (kept["tokens"], kept["tags"]) == (["Ada", "wrote"], ["B-PER", "O"])
+
+
+def test_the_same_words_with_other_tags_contradict_each_other(folder: Path) -> None:
+    words = ["May", "I", "go"]
+    write_splits(folder, [{"tokens": words, "tags": ["O"] * 3}, {"tokens": words, "tags": ["B-PER", "O", "O"]}])
+    told = validated()
+    assert told[1][1] == "the same text is labelled otherwise in data/raw/words/train.jsonl row 2"
 
 
 # The whole way
