@@ -328,6 +328,6 @@ def test_conll_goes_the_whole_way_to_a_served_champion(project: Path, monkeypatc
     test = pq.read_table(project / "data/reports/predictions.parquet").to_pylist()
     served = model.predict(pd.DataFrame({"tokens": [row["tokens"] for row in test]}))
     assert served["tags"].tolist() == [row["predicted_tags"] for row in test]
-    [answer] = model.predict(["it was a very lamp"]).to_dict("records")
+    [answer] = model.predict(["the very lamp was number3 fine"]).to_dict("records")
     [entity] = answer["entities"]
-    assert (entity["text"], entity["type"], entity["start"], entity["end"]) == ("very lamp", "THING", 9, 18)
+    assert (entity["text"], entity["type"], entity["start"], entity["end"]) == ("very lamp", "THING", 4, 13)

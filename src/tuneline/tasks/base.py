@@ -95,7 +95,6 @@ class Task(BaseModel):
     columns: ClassVar[dict[str, Column]]
     texts: ClassVar[dict[str, Column]]  # what a file of texts to score holds
     feature_types: ClassVar[dict[str, str]]  # Arrow type of each part of a feature, by name
-    answer_types: ClassVar[dict[str, str]]  # and of each part of a prediction that a scored file carries
     windows: ClassVar[bool] = False  # a long row becomes overlapping windows: nothing of it is cut
     baseline: ClassVar[str | None] = None  # name in baselines.BASELINES
 
@@ -107,6 +106,11 @@ class Task(BaseModel):
     @property
     def default_metric(self) -> str:
         return next(iter(self.metrics))
+
+    @property
+    @abstractmethod
+    def answer_types(self) -> Mapping[str, str]:
+        """Arrow type of each part of a prediction that a scored file carries, by name."""
 
     @property
     def counted(self) -> str:

@@ -34,6 +34,10 @@ from tuneline.tasks.base import (
 NO_WORD = -1  # at positions that no word's first piece stands on
 NO_TAG = "(none)"  # in tables, for a word of which the tokenizer leaves nothing
 WORD = re.compile(r"\w+|[^\w\s]")  # how words are found in a raw text
+ENTITIES = (
+    "list<struct<type: string, text: string, score: double, start_word: int64, end_word: int64, start: int64, "
+    "end: int64>>"
+)
 
 
 class TokenClassification(Task):
@@ -67,12 +71,6 @@ class TokenClassification(Task):
         "words": "list<int32>",  # the word whose first piece stands at each position
         "labels": "list<int32>",
     }
-    answer_types: ClassVar = {
-        "tokens": "list<string>",
-        "tags": "list<string>",
-        "entities": "list<struct<type: string, text: string, score: double, start_word: int64, end_word: int64, "
-        "start: int64, end: int64>>",
-    }
     windows: ClassVar = True
     baseline: ClassVar = "most-frequent-tag"
 
@@ -87,6 +85,11 @@ class TokenClassification(Task):
     def metrics(self) -> dict[str, bool]:
         names = ("accuracy", "macro_f1") if self.scheme == "plain" else ("f1", "precision", "recall", "accuracy")
         return dict.fromkeys(names, True)
+
+    @property
+    def answer_types(self) -> dict[str, str]:
+        words = {"tokens": "list<string>", "tags": "list<string>", "scores": "list<double>"}
+        return words if self.scheme == "plain" else words | {"entities": ENTITIES}
 
     @property
     def counted(self) -> str:
@@ -129,11 +132,11 @@ class TokenClassification(Task):
     def inputs(self, row: Row) -> Row:
         """The words of a row; those of a raw text with the text and their places in it."""
         tokens, text = row.get("tokens"), row.get("text")
+        if isinstance(tokens, list | tuple | np.ndarray):
+            return {"tokens": [str(token) for token in tokens]}
         if isinstance(text, str):
             found = list(WORD.finditer(text))
             return {"tokens": [word.group() for word in found], "places": [word.span() for word in found], "text": text}
-        if isinstance(tokens, list | tuple | np.ndarray):
-            return {"tokens": [str(token) for token in tokens]}
         raise DataError(f"tokens is {tokens!r:.60}. Expected a list of words as `tokens`, or a string as `text`.")
 
     def limit(self, tokenizer: Encoder, max_length: int) -> None:
