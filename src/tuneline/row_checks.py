@@ -134,7 +134,7 @@ class _Surveyor:
             "label": _codes(batch[label], self._labels).astype(np.int32)
             if label
             else np.full(len(batch), -1, np.int32),
-            "gold": draws(_joined([as_text(batch[name]) for name in self.task.gold]))[:, 0],
+            "gold": _hashes(_joined([as_text(batch[name]) for name in self.task.gold])),
             "shortest": lengths[required].min(axis=0).astype(np.int32),
             "longest": lengths.max(axis=0).astype(np.int32),
             "text": alike[:, :2].copy(),
@@ -260,6 +260,12 @@ def _joined(texts: Sequence[pa.StringArray]) -> pa.StringArray:
     if len(texts) == 1:
         return texts[0].fill_null("")
     return pc.binary_join_element_wise(*texts, "\x1f", null_handling="replace", null_replacement="")
+
+
+def _hashes(values: pa.StringArray) -> NDArray[np.uint64]:
+    """A number for each value, equal where values are. Each distinct one is hashed once."""
+    encoded = values.dictionary_encode()
+    return draws(encoded.dictionary)[encoded.indices.to_numpy(), 0]
 
 
 def _codes(values: pa.StringArray, known: dict[str, int], none: int = -1) -> NDArray[np.int64]:

@@ -11,14 +11,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from ruamel.yaml import YAML
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from tests.conftest import ROOT, run
 from tuneline import layout
 from tuneline.errors import DataError, ParamsError
 from tuneline.params import Data, Sections, check_params
-from tuneline.rows import read_rows
+from tuneline.rows import describe, read_rows
 from tuneline.stages import validate
+from tuneline.suggest import suggested_params
 from tuneline.tasks import task_class
 from tuneline.tasks.base import by_row
 
@@ -274,6 +276,20 @@ def test_the_same_words_with_other_tags_contradict_each_other(folder: Path) -> N
     write_splits(folder, [{"tokens": words, "tags": ["O"] * 3}, {"tokens": words, "tags": ["B-PER", "O", "O"]}])
     told = validated()
     assert told[1][1] == "the same text is labelled otherwise in data/raw/words/train.jsonl row 2"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "suggested"),
+    [
+        ("a.conll", "Ada B-PER\nwrote O\n", {"name": "token-classification"}),
+        ("a.conll", "Ada O\n\nAda S-PER\n", {"name": "token-classification", "scheme": "BIOES"}),
+        ("a.conllu", "1\tAda\t_\tPROPN" + "\t_" * 6, {"name": "token-classification", "scheme": "plain"}),
+    ],
+)
+def test_a_new_set_of_words_gets_a_fitting_section(folder: Path, file: str, text: str, suggested: Any) -> None:
+    (folder / file).write_text(text)
+    section = YAML(typ="safe").load(suggested_params("words", describe(folder, Data(name="words")), {}))
+    assert section["task"] == suggested
 
 
 # The whole way
