@@ -56,6 +56,7 @@ class ReportFacts:
     lineage: dict[str, str]
     higher_is_better: bool = True  # of the metric that decides
     counted: str = "rows"  # what the table per label counts
+    compared: str = "rows"  # and the confusion matrix
 
 
 @dataclass(frozen=True)

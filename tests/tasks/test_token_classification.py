@@ -114,6 +114,7 @@ def test_a_stride_that_leaves_no_room_is_refused(tokenizer: Tokenizer) -> None:
     ("options", "tags", "said"),
     [
         ({}, ["O"], "tags has 1 tags for 2 tokens"),
+        ({"scheme": "plain"}, ["", "NOUN"], "word 1 ('Ada') is ''. Expected a tag"),
         ({}, ["O", "NOUN"], "word 2 ('wrote') is 'NOUN'. Expected O, B-TYPE, I-TYPE"),
         (
             {},

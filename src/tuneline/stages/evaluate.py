@@ -115,6 +115,7 @@ def _facts(
         higher_is_better=params.task.metrics[params.task.default_metric],
         labels=labels,
         counted=params.task.counted,
+        compared=params.task.compared,
         details={name: evaluation.get(name) for name in ("per_label", "confusion")},
         learning_curve=curves.read(layout.LEARNING_CURVE),
         plots={name: tables.get(name, []) for name in ("roc", "precision_recall")},

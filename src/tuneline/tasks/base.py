@@ -96,6 +96,7 @@ class Task(BaseModel):
     texts: ClassVar[dict[str, Column]]  # what a file of texts to score holds
     feature_types: ClassVar[dict[str, str]]  # Arrow type of each part of a feature, by name
     windows: ClassVar[bool] = False  # a long row becomes overlapping windows: nothing of it is cut
+    compared: ClassVar[str] = "rows"  # what a confusion matrix counts
     baseline: ClassVar[str | None] = None  # name in baselines.BASELINES
 
     @property

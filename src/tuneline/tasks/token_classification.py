@@ -72,6 +72,7 @@ class TokenClassification(Task):
         "labels": "list<int32>",
     }
     windows: ClassVar = True
+    compared: ClassVar = "words"
     baseline: ClassVar = "most-frequent-tag"
 
     @field_validator("tag_names")
@@ -119,6 +120,8 @@ class TokenClassification(Task):
 
     def _unknown(self, tag: str) -> str | None:
         """What is wrong with a tag by itself."""
+        if not tag.strip():
+            return "Expected a tag"
         if self.tag_names is not None and tag not in self.tag_names:
             return f"Known tags: {', '.join(sorted(self.tag_names))}.{did_you_mean(tag, self.tag_names)}"
         if self.scheme == "plain" or spans.is_tag(tag, self.scheme):
