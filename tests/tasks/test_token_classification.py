@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
@@ -127,6 +128,11 @@ def test_a_stride_that_leaves_no_room_is_refused(tokenizer: Tokenizer) -> None:
 )
 def test_a_broken_row_is_told_by_word(options: dict[str, Any], tags: list[str], said: str) -> None:
     assert said in task(**options).problem({"tokens": ["Ada", "wrote"], "tags": tags})
+
+
+def test_tag_names_are_held_to_the_scheme() -> None:
+    with pytest.raises(ValidationError, match="tag_names: NOUN cannot stand in scheme BIO"):
+        task(tag_names=["O", "NOUN"])
 
 
 def test_iob1_may_begin_an_entity_with_i() -> None:

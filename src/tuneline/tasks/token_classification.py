@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tuneline.errors import DataError, ParamsError, did_you_mean
 from tuneline.metrics import classification, spans
@@ -81,6 +81,13 @@ class TokenClassification(Task):
         if names and len(set(names)) < len(names):
             raise ValueError("a tag stands in the list twice")
         return names
+
+    @model_validator(mode="after")
+    def _tag_names_fit_the_scheme(self) -> "TokenClassification":
+        strange = [tag for tag in self.tag_names or () if self.scheme != "plain" and not spans.is_tag(tag, self.scheme)]
+        if strange:
+            raise ValueError(f"tag_names: {', '.join(strange)} cannot stand in scheme {self.scheme}")
+        return self
 
     @property
     def metrics(self) -> dict[str, bool]:
