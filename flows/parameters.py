@@ -49,9 +49,15 @@ Overrides = Annotated[dict[str, Any], _DottedNames()]
 
 
 def dotted_schemas() -> dict[str, JsonSchemaValue]:
-    """`train.learning_rate` → its JSON schema, for every field of every section."""
+    """`train.learning_rate` → its JSON schema, for every field of every section.
+
+    A field that several tasks have takes what one of them allows.
+    """
     whole = Params.model_json_schema(by_alias=True)
-    return {name: _inlined(found, whole["$defs"]) for name, found in _leaves(whole, whole["$defs"])}
+    found: dict[str, list[JsonSchemaValue]] = {}
+    for name, leaf in _leaves(whole, whole["$defs"]):
+        found.setdefault(name, []).append(_inlined(leaf, whole["$defs"]))
+    return {name: leaves[0] if len(leaves) == 1 else {"anyOf": leaves} for name, leaves in found.items()}
 
 
 def _leaves(schema: JsonSchemaValue, defs: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, JsonSchemaValue]]:

@@ -47,7 +47,7 @@ def test_validation_scores_belong_to_their_rows(toy_checkpoint: Path, tmp_path: 
     trained = train(toy_checkpoint, tmp_path / "c")
     features, rows = split(toy_checkpoint, 30, start=100)
     predictor = Predictor(TASK, LABELS, trained.model, None, 0)
-    again = TASK.score(predictor.predict_features(features), rows, LABELS).metrics
+    again = TASK.score(predictor.predict_features(features, rows), rows, LABELS).metrics
     assert trained.best["accuracy"] == again["accuracy"] == 1.0
     assert trained.best["loss"] == pytest.approx(again["loss"], rel=1e-4)
 

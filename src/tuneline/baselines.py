@@ -1,5 +1,6 @@
 """Simple models that a fine-tuned one has to beat, fitted on the same training rows."""
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -28,4 +29,15 @@ def _text(row: Row) -> str:
     return " ".join(part for part in (row["text"], row.get("text_pair")) if part)
 
 
-BASELINES: dict[str, Baseline] = {"bag-of-words": bag_of_words}
+def most_frequent_tag(train: Sequence[Row], rows: Sequence[Row], labels: Sequence[str]) -> list[Prediction]:
+    """The tag that a word has most often, in lower case; of an unknown word, the one that is most frequent at all."""
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for row in train:
+        for word, tag in zip(row["tokens"], row["tags"], strict=True):
+            counts[word.lower()][tag] += 1
+    usual = Counter(tag for row in train for tag in row["tags"]).most_common(1)[0][0]
+    known = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
+    return [{"tags": [known.get(word.lower(), usual) for word in row["tokens"]]} for row in rows]
+
+
+BASELINES: dict[str, Baseline] = {"bag-of-words": bag_of_words, "most-frequent-tag": most_frequent_tag}

@@ -9,9 +9,7 @@ from typing import Any
 
 import torch
 
-from tuneline.tasks.base import Feature
-
-IGNORED_LABEL = -100  # transformers' losses skip positions with this label
+from tuneline.tasks.base import IGNORED_LABEL, Feature
 
 
 class PadBatch:

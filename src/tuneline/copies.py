@@ -85,11 +85,12 @@ def reason(survey: Survey, verdict: Verdict, relation: Relation, index: int) -> 
     """The column (None: the text columns) and the sentence for one row of a relation."""
     other = int(relation.others[index])
     place, label = survey.place(other), survey.label[other]
+    labelled = f"is labelled {survey.labels[label]!r}" if label >= 0 else "is labelled otherwise"
     split = SPLITS[verdict.split[other]]
     nearly = f" ({relation.similarity[index]:.2f} alike)" if relation.similarity is not None else ""
     sentences: dict[str, tuple[str | None, str]] = {
         "id": ("id", f"id repeats that of {place}"),
-        "conflict": (None, f"the same text is labelled {survey.labels[label]!r} in {place}"),
+        "conflict": (None, f"the same text {labelled} in {place}"),
         "duplicate": (None, f"repeats {place}"),
         "leaked": (
             None,
@@ -122,18 +123,18 @@ def _texts(survey: Survey, split: NDArray[np.int8], sound: Mask) -> pd.DataFrame
     rows = np.flatnonzero(sound)
     texts = pd.DataFrame({"high": survey.text[rows, 0], "low": survey.text[rows, 1]})
     number = texts.groupby(["high", "low"], sort=False).ngroup()
-    return pd.DataFrame({"row": rows, "text": number, "label": survey.label[rows], "split": split[rows]})
+    return pd.DataFrame({"row": rows, "text": number, "gold": survey.gold[rows], "split": split[rows]})
 
 
 def _conflicts(texts: pd.DataFrame) -> Relation:
-    """Rows outside the test split whose text stands elsewhere with another label."""
+    """Rows outside the test split whose text stands elsewhere with other gold."""
     first = texts.drop_duplicates("text").set_index("text")
-    differs = texts["label"].to_numpy() != first["label"].reindex(texts["text"]).to_numpy()
+    differs = texts["gold"].to_numpy() != first["gold"].reindex(texts["text"]).to_numpy()
     second = texts[differs].drop_duplicates("text").set_index("text")
     conflicting = texts[texts["text"].isin(second.index) & (texts["split"] != TEST)]
-    is_first_label = conflicting["label"].to_numpy() == first["label"].reindex(conflicting["text"]).to_numpy()
+    is_first_gold = conflicting["gold"].to_numpy() == first["gold"].reindex(conflicting["text"]).to_numpy()
     other = np.where(
-        is_first_label,
+        is_first_gold,
         second["row"].reindex(conflicting["text"]).to_numpy(),
         first["row"].reindex(conflicting["text"]).to_numpy(),
     )
@@ -141,8 +142,8 @@ def _conflicts(texts: pd.DataFrame) -> Relation:
 
 
 def _repeats(texts: pd.DataFrame) -> Relation:
-    """Rows outside the test split whose text and label an earlier row of their split has."""
-    first = texts.groupby(["text", "split", "label"], sort=False)["row"].transform("first").to_numpy()
+    """Rows outside the test split whose text and gold an earlier row of their split has."""
+    first = texts.groupby(["text", "split", "gold"], sort=False)["row"].transform("first").to_numpy()
     again = (first != texts["row"].to_numpy()) & (texts["split"] != TEST).to_numpy()
     return Relation("duplicate", texts["row"].to_numpy()[again], first[again])
 

@@ -57,7 +57,7 @@ def render(outcomes: Sequence[Outcome], survey: Survey, verdict: Verdict, data: 
         splits=SPLITS,
         labels=list(counts[:MOST_LABELS].iterrows()),
         more_labels=max(0, len(counts) - MOST_LABELS),
-        largest_total=max(1, int(counts.sum(axis=1).max() or 1)),
+        largest_total=max(1, int(counts.sum(axis=1).max() if len(counts) else 1)),
         lengths=_lengths(survey, verdict),
         files=survey.files,
     )

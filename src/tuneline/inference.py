@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
@@ -34,7 +33,7 @@ class Predictor:
         model = auto_class.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.no_padding()
-        tokenizer.enable_truncation(facts["max_length"], strategy="longest_first")
+        task.limit(tokenizer, facts["max_length"])
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(task, facts["labels"], model.to(device), tokenizer, model.config.pad_token_id or 0)
 
@@ -42,22 +41,23 @@ class Predictor:
         """One prediction per row of raw columns (gold, if there, is not looked at)."""
         if self.tokenizer is None:
             raise ValueError("this predictor was made without a tokenizer")
-        columns = [name for name, column in self.task.columns.items() if column.kind != "label"]
-        inputs = [{name: row.get(name) for name in columns} for row in rows]
-        return self.predict_features(self.task.encode(self.tokenizer, inputs, self.labels))
+        inputs = [self.task.inputs(row) for row in rows]
+        return self.predict_features(self.task.encode(self.tokenizer, inputs, self.labels), inputs)
 
-    def predict_features(self, features: Sequence[Feature], batch_size: int = BATCH_SIZE) -> list[Prediction]:
-        """One prediction per feature, in order."""
-        return self.task.decode(self.outputs(features, batch_size), self.labels)
+    def predict_features(
+        self, features: Sequence[Feature], rows: Sequence[Row], batch_size: int = BATCH_SIZE
+    ) -> list[Prediction]:
+        """One prediction per row, in order. features: of these rows, in the same order."""
+        return self.task.decode(self.outputs(features, batch_size), features, rows, self.labels)
 
-    def outputs(self, features: Sequence[Feature], batch_size: int = BATCH_SIZE) -> NDArray[Any]:
-        """Logits of every feature, in order: (rows, ...)."""
+    def outputs(self, features: Sequence[Feature], batch_size: int = BATCH_SIZE) -> list[NDArray[Any]]:
+        """What the task keeps of the logits of every feature, in order."""
         found: list[Any] = [None] * len(features)
         unlabelled = [{**feature, "labels": None} for feature in features]
         with torch.inference_mode():
             for positions in by_length(features, batch_size):
                 batch = self.collate([unlabelled[i] for i in positions])
                 logits = self.model(**{name: t.to(self.model.device) for name, t in batch.items()}).logits
-                for i, row in zip(positions, logits.float().cpu().numpy(), strict=True):
-                    found[i] = row
-        return np.stack(found) if found else np.zeros((0, len(self.labels)), dtype=np.float32)
+                for i, kept in zip(positions, self.task.condense(logits.float().cpu().numpy()), strict=True):
+                    found[i] = kept
+        return found

@@ -66,7 +66,7 @@ class InputFile:
 
         DataError names each column that is missing, unknown, or holds no text.
         """
-        ours = {name: column.required for name, column in task.columns.items() if column.kind == "text"}
+        ours = {name: column.required for name, column in task.texts.items()}
         problems = [
             f"--column {name}={theirs}: {task.name} reads no {name!r}.{did_you_mean(name, ours)} It reads: "
             f"{', '.join(ours)}."
@@ -136,7 +136,7 @@ def texts_of(batch: pa.RecordBatch, columns: Mapping[str, str]) -> list[Texts]:
 
 def has_text(texts: Texts, task: Task) -> bool:
     """Whether no text that the task requires is null or blank. validate refuses such rows too."""
-    return all((texts[name] or "").strip() for name in texts if task.columns[name].required)
+    return all((texts[name] or "").strip() for name in texts if task.texts[name].required)
 
 
 def texts_digest(texts: Texts) -> str:

@@ -158,7 +158,8 @@ class Tokenize(Section):
     """From text to token ids."""
 
     max_length: int = Field(128, ge=4, le=1_000_000)
-    """Longest input in tokens, special tokens included. Longer ones are cut at the end."""
+    """Longest input in tokens, special tokens included. Longer ones are cut at the end, or read in overlapping
+    windows where each word has its tag."""
 
 
 class Train(Section):
@@ -229,7 +230,8 @@ class Evaluate(Section):
     per_device_eval_batch_size: int = Field(64, ge=1)
     """Rows per batch and device."""
     baseline: bool = True
-    """Also fit and score a simple baseline (for text classification: bag of words with logistic regression)."""
+    """Also fit and score a simple baseline (for text classification bag of words with logistic
+    regression, for token classification the tag that a word has most often)."""
     worst_errors: int = Field(20, ge=0, le=1000)
     """How many of the most confident mistakes the report lists."""
 

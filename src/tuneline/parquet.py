@@ -1,6 +1,6 @@
 """Parquet with the same bytes for the same rows, read and written in batches."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 BATCH_ROWS = 2_000
+
+
+def schema_of(types: Mapping[str, str]) -> pa.Schema:
+    """`{"row": "int64", "labels": "list<int32>"}` as an Arrow schema."""
+    return pa.schema([(name, arrow_type(type_)) for name, type_ in types.items()])
+
+
+def arrow_type(name: str) -> pa.DataType:
+    """A type by its name: `int64`, `list<string>`, `list<struct<type: string, score: double>>`."""
+    outer, _, inner = name.removesuffix(">").partition("<")
+    if outer == "list":
+        return pa.list_(arrow_type(inner))
+    if outer == "struct":
+        return pa.struct([(field, arrow_type(type_)) for field, type_ in _fields(inner)])
+    return pa.type_for_alias(name)
+
+
+def _fields(inner: str) -> Iterator[tuple[str, str]]:
+    for field in inner.split(", "):
+        name, _, type_ = field.partition(": ")
+        yield name, type_
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:

@@ -46,7 +46,7 @@ class ReportFacts:
     baseline: dict[str, float] | None
     baseline_name: str | None
     metric: str  # the metric that decides
-    labels: list[str]
+    labels: list[str]  # of the table per label and the confusion
     details: dict[str, Any]  # per_label: label → precision, recall, f1, support; confusion: gold × predicted
     learning_curve: list[dict[str, Any]]  # step, epoch, train_loss, validation_loss, validation_<metric>, ...
     plots: dict[str, list[dict[str, Any]]]  # roc, precision_recall
@@ -55,6 +55,8 @@ class ReportFacts:
     tokens: dict[str, Any]  # split → what Lengths.report gives
     lineage: dict[str, str]
     higher_is_better: bool = True  # of the metric that decides
+    counted: str = "rows"  # what the table per label counts
+    compared: str = "rows"  # and the confusion matrix
 
 
 @dataclass(frozen=True)

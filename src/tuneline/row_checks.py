@@ -23,6 +23,7 @@ from tuneline.errors import DataError
 from tuneline.layout import SPLITS
 from tuneline.near_duplicates import Sketches
 from tuneline.params import Checks, Data
+from tuneline.parquet import schema_of
 from tuneline.splitting import NO_SPLIT, Draws, Times, draws
 from tuneline.tasks.base import Task
 
@@ -50,6 +51,7 @@ class Survey:
     line: NDArray[np.int64]
     given: NDArray[np.int8]  # the split that the file's name tells
     label: NDArray[np.int32]  # index into labels, -1 without one
+    gold: NDArray[np.uint64]  # equal where all that is to be predicted is
     shortest: NDArray[np.int32]  # characters, over the row's text columns
     longest: NDArray[np.int32]
     text: NDArray[np.uint64]  # (rows, 2): equal where the texts are, but for case and white space
@@ -72,9 +74,8 @@ class Survey:
 def survey_rows(batches: Iterable[pa.RecordBatch], data: Data, task: Task, sketches: Sketches, path: Path) -> Survey:
     """Note every row, sketch its text, and put the rows into a Parquet file at path."""
     surveyor = _Surveyor(data, task)
-    schema = pa.schema(
-        [("file", pa.string()), ("line", pa.int64()), *((c, pa.string()) for c in ("id", *task.columns))]
-    )
+    types = {name: column.type for name, column in task.columns.items()}
+    schema = schema_of({"file": "string", "line": "int64", "id": "string", **types})
     with (
         pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=["file"], write_statistics=False) as writer,
         ThreadPoolExecutor(1) as sketching,
@@ -95,7 +96,8 @@ def survey_rows(batches: Iterable[pa.RecordBatch], data: Data, task: Task, sketc
 
 
 def text_columns(task: Task) -> list[str]:
-    return [name for name, column in task.columns.items() if column.kind == "text"]
+    """The columns whose texts are looked at, and compared with those of other rows."""
+    return [name for name, column in task.columns.items() if not column.is_gold]
 
 
 def label_column(task: Task) -> str | None:
@@ -116,10 +118,10 @@ class _Surveyor:
 
     def note(self, batch: pa.RecordBatch) -> list[pa.ListArray]:
         """Note a batch; return the words of each text column, in lower case."""
-        texts = {name: batch[name] for name in text_columns(self.task)}
+        texts = {name: as_text(batch[name]) for name in text_columns(self.task)}
         words = {name: _words(text) for name, text in texts.items()}
         plain = {name: pc.binary_join(each, " ") for name, each in words.items()}
-        self._problems += sorted(self._row_problems(batch, plain), key=lambda problem: problem.row)
+        self._problems += sorted(self._row_problems(batch, texts, plain), key=lambda problem: problem.row)
         alike = draws(_joined(list(plain.values())))
         ids = draws(batch["id"].fill_null("")) if "id" in self.data.columns else None
         lengths = np.stack([pc.utf8_length(text).fill_null(0).to_numpy() for text in texts.values()])
@@ -132,6 +134,7 @@ class _Surveyor:
             "label": _codes(batch[label], self._labels).astype(np.int32)
             if label
             else np.full(len(batch), -1, np.int32),
+            "gold": _hashes(_joined([as_text(batch[name]) for name in self.task.gold])),
             "shortest": lengths[required].min(axis=0).astype(np.int32),
             "longest": lengths.max(axis=0).astype(np.int32),
             "text": alike[:, :2].copy(),
@@ -169,7 +172,9 @@ class _Surveyor:
             return chances
         return np.where(_null(batch["group"])[:, None], chances, draws(batch["group"].fill_null("")))
 
-    def _row_problems(self, batch: pa.RecordBatch, plain: dict[str, pa.StringArray]) -> Iterator[Problem]:
+    def _row_problems(
+        self, batch: pa.RecordBatch, texts: dict[str, pa.StringArray], plain: dict[str, pa.StringArray]
+    ) -> Iterator[Problem]:
         missing = {
             name: pc.is_null(batch[name])
             for name in (*self.task.columns, *(key for key in ("id", "time") if key in self.data.columns))
@@ -179,11 +184,20 @@ class _Surveyor:
             yield from self._each(nulls, "present", name, f"{name} is missing")
         for name, normalised in plain.items():
             blank = pc.equal(normalised, "")
-            if self.task.columns[name].required:
+            if self.task.columns[name].is_list:
+                yield from self._blank_words(name, batch[name])
+            elif self.task.columns[name].required:
                 yield from self._each(blank, "present", name, f"{name} is blank")
-            yield from self._text_problems(name, batch[name], blank, self.data.checks)
+            yield from self._text_problems(name, texts[name], blank, self.data.checks)
         whole = ~np.logical_or.reduce([nulls.to_numpy(zero_copy_only=False) for nulls in missing.values()])
         yield from self._task_problems(batch, whole)
+
+    def _blank_words(self, name: str, lists: pa.ListArray) -> Iterator[Problem]:
+        yield from self._each(pc.equal(pc.list_value_length(lists), 0), "present", name, f"{name} has no words")
+        blank = pc.equal(pc.utf8_trim_whitespace(pc.list_flatten(lists)), "")
+        for row in pc.unique(pc.list_parent_indices(lists).filter(blank)).to_pylist():
+            first = next(i for i, word in enumerate(lists[row].as_py(), start=1) if not word.strip())
+            yield Problem(self.rows + row, "present", name, f"{name}: word {first} is blank")
 
     def _text_problems(
         self, name: str, text: pa.StringArray, blank: pa.BooleanArray, checks: Checks
@@ -221,6 +235,11 @@ class _Surveyor:
             yield Problem(self.rows + row, check, column, reason)
 
 
+def as_text(values: pa.Array) -> pa.StringArray:
+    """A column as texts: the words of a list with a space between them."""
+    return pc.binary_join(values, " ") if pa.types.is_list(values.type) else values
+
+
 def _words(text: pa.StringArray) -> pa.ListArray:
     """The words of each text, in lower case; of a blank one, a single empty word."""
     return pc.utf8_split_whitespace(pc.utf8_trim_whitespace(pc.utf8_lower(text)))
@@ -241,6 +260,12 @@ def _joined(texts: Sequence[pa.StringArray]) -> pa.StringArray:
     if len(texts) == 1:
         return texts[0].fill_null("")
     return pc.binary_join_element_wise(*texts, "\x1f", null_handling="replace", null_replacement="")
+
+
+def _hashes(values: pa.StringArray) -> NDArray[np.uint64]:
+    """A number for each value, equal where values are. Each distinct one is hashed once."""
+    encoded = values.dictionary_encode()
+    return draws(encoded.dictionary)[encoded.indices.to_numpy(), 0]
 
 
 def _codes(values: pa.StringArray, known: dict[str, int], none: int = -1) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ counted from 1 in Parquet and JSON. Then the task's columns stand under our name
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,15 @@ from tuneline.formats.base import Chunk, Problems, Reading, Source
 from tuneline.formats.delimited import DELIMITERS, other_delimiter
 from tuneline.formats.files import find_files
 from tuneline.params import Data
-from tuneline.tasks.base import Task
+from tuneline.parquet import arrow_type
+from tuneline.tasks.base import KINDS, Task
 
 KEYS = ("id", "group", "time")
+SAMPLE_ROWS = 100  # of a set that is described
 
 
 def read_rows(folder: Path, data: Data, task: Task) -> Iterator[pa.RecordBatch]:
-    """Stream all rows of a set: file, row, split, id, group, time, then the task's columns, as strings.
+    """Stream all rows of a set: file, row, split, id, group, time, then the task's columns, of their types.
 
     A column that is not there, and need not be, is null. DataError names every broken row of a file.
     """
@@ -60,8 +63,13 @@ class Description:
 
     format: str
     files: list[FileFacts]
-    first: dict[str, Any]  # the first row of the first file
+    sample: list[dict[str, Any]]  # the first rows of the first file
     not_read: list[str] = field(default_factory=list)
+
+    @property
+    def first(self) -> dict[str, Any]:
+        """The first row of the first file."""
+        return self.sample[0] if self.sample else {}
 
     @property
     def rows(self) -> int:
@@ -77,16 +85,23 @@ def describe(folder: Path, data: Data) -> Description:
     """Parse every file to its end and say what was found. No task is asked for: any columns will do."""
     format_, sources, not_read = find_files(folder, data)
     facts: list[FileFacts] = []
-    first: dict[str, Any] = {}
+    sample: list[dict[str, Any]] = []
     for source in sources:
         names: dict[str, None] = {}
         count = 0
         for chunk in parse(format_, source, _reading(data, None)):
-            first = first or {name: _plain(values[0]) for name, values in chunk.columns.items()}
+            sample = sample or _first_rows(chunk)
             names |= dict.fromkeys(chunk.columns)
             count += len(chunk.numbers)
         facts.append(FileFacts(source.shown, source.split, count, list(names)))
-    return Description(format_, facts, first, not_read)
+    return Description(format_, facts, sample, not_read)
+
+
+def _first_rows(chunk: Chunk) -> list[dict[str, Any]]:
+    return [
+        {name: _plain(values[i]) for name, values in chunk.columns.items()}
+        for i in range(min(SAMPLE_ROWS, len(chunk.numbers)))
+    ]
 
 
 # Columns
@@ -96,8 +111,12 @@ def describe(folder: Path, data: Data) -> Description:
 class _Wanted:
     ours: str
     theirs: str
-    kind: str  # text, label or key
+    kind: str  # key, or of KINDS
     required: bool
+
+    @property
+    def type(self) -> pa.DataType:
+        return arrow_type(KINDS.get(self.kind, "string"))
 
 
 def _columns(data: Data, task: Task) -> list[_Wanted]:
@@ -145,16 +164,19 @@ def _escaped(delimiter: str) -> str:
 
 def _batch(chunk: Chunk, source: Source, columns: Sequence[_Wanted], problems: Problems) -> pa.RecordBatch:
     count = len(chunk.numbers)
-    nothing = pa.nulls(count, pa.string())
     batch: dict[str, pa.Array] = {
         "file": pa.repeat(source.shown, count),
         "row": pa.array(chunk.numbers, pa.int64()),
         "split": pa.repeat(pa.scalar(source.split, pa.string()), count),
-        **dict.fromkeys(KEYS, nothing),
+        **dict.fromkeys(KEYS, pa.nulls(count, pa.string())),
     }
     for column in columns:
         values = chunk.columns.get(column.theirs)
-        batch[column.ours] = nothing if values is None else _strings(values, column, chunk.numbers, problems)
+        if values is None:
+            batch[column.ours] = pa.nulls(count, column.type)
+        else:
+            read = _lists if pa.types.is_list(column.type) else _strings
+            batch[column.ours] = read(values, column, chunk.numbers, problems)
     return pa.RecordBatch.from_pydict(batch)
 
 
@@ -175,6 +197,28 @@ def _strings(values: Sequence[Any] | pa.Array, column: _Wanted, numbers: Sequenc
     return pc.if_else(pc.equal(array, ""), pa.scalar(None, pa.string()), array)  # an empty field names nothing
 
 
+def _lists(values: Sequence[Any] | pa.Array, column: _Wanted, numbers: Sequence[int], problems: Problems) -> pa.Array:
+    """Values as an Arrow array of lists of strings. What is none is a problem, and null in the array."""
+    if isinstance(values, pa.Array):
+        values = _cast(values, column, problems.shown).to_pylist()
+    if all(isinstance(value, list) for value in values):  # Arrow takes a string for the list of its characters
+        with suppress(pa.ArrowException, UnicodeEncodeError, TypeError):
+            array = pa.array(values, column.type)
+            if not pc.list_flatten(array).null_count:
+                return array
+    lists = [_list(value, column, number, problems) for value, number in zip(values, numbers, strict=True)]
+    return pa.array(lists, column.type)
+
+
+def _list(value: Any, column: _Wanted, number: int, problems: Problems) -> list[str | None] | None:
+    """A null in a list is an empty string: whatever looks at the words finds it blank."""
+    if isinstance(value, list):
+        return [_string(item, column, number, problems) or "" for item in value]
+    if value is not None:
+        problems.add(number, f"{column.theirs} is {value!r:.60}, {_type(value)}. Expected {EXPECTED[column.kind]}")
+    return None
+
+
 def _string(value: Any, column: _Wanted, number: int, problems: Problems) -> str | None:
     if isinstance(value, str):
         try:
@@ -190,38 +234,53 @@ def _string(value: Any, column: _Wanted, number: int, problems: Problems) -> str
         return value
     if value is None:
         return None
-    if column.kind != "text" and isinstance(value, int):
+    if column.kind not in ("text", "words") and isinstance(value, int):
         return str(value).lower()  # true, false, 1
-    expected = "a string" if column.kind == "text" else "a string, an integer or a boolean"
-    problems.add(number, f"{column.theirs} is {value!r:.60}, {_type(value)}. Expected {expected}")
+    found = "holds" if pa.types.is_list(column.type) else "is"
+    problems.add(number, f"{column.theirs} {found} {value!r:.60}, {_type(value)}. Expected {EXPECTED[column.kind]}")
     return None
 
 
+# What a cell may hold, by the kind of its column.
+EXPECTED = {
+    "text": "a string",
+    "label": "a string, an integer or a boolean",
+    "key": "a string, an integer or a boolean",
+    "words": "a list of strings, as in JSON Lines, Parquet and CoNLL",
+    "tags": "a list of strings, integers or booleans, as in JSON Lines, Parquet and CoNLL",
+}
+
+
 def _type(value: Any) -> str:
-    names = {float: "a decimal number", bool: "a boolean", int: "a number", dict: "an object", list: "a list"}
+    names = {float: "a decimal number", bool: "a boolean", int: "a number", dict: "an object", list: "a list",
+             str: "a string"}  # fmt: skip
     return names.get(type(value), type(value).__name__)
 
 
 def _cast(values: pa.Array, column: _Wanted, shown: str) -> pa.Array:
     """An Arrow column as strings, or a DataError that names its type."""
-    type_ = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
-    types = pa.types
+    types, is_list = pa.types, pa.types.is_list(column.type)
+    type_ = values.type.value_type if types.is_dictionary(values.type) else values.type
+    lists = types.is_list(type_) or types.is_large_list(type_)
+    inner = type_.value_type if is_list and lists else type_
     allowed = [types.is_string, types.is_large_string, types.is_string_view, types.is_null]
-    if column.kind != "text":
+    if column.kind not in ("text", "words"):
         allowed += [types.is_integer, types.is_boolean]
     if column.kind == "key":
         allowed += [types.is_date, types.is_timestamp]
-    if any(is_type(type_) for is_type in allowed):
-        array = pc.cast(values, pa.string())
+    if any(is_type(inner) for is_type in allowed) and (lists or not is_list):
+        array = pc.cast(values, column.type)
         return pc.replace_substring(array, " ", "T", max_replacements=1) if types.is_timestamp(type_) else array
     expected = {
         "text": "string",
         "label": "string, integer or boolean",
         "key": "string, integer, date or timestamp",
+        "words": "list of string",
+        "tags": "list of string, integer or boolean",
     }[column.kind]
     raise DataError(
-        f"{shown}: column {column.theirs!r} is of type {type_}, expected {expected}. Write the file again "
-        f"with this column as strings, or name another one with data.columns.{column.ours}."
+        f"{shown}: column {column.theirs!r} is of type {type_}, expected {expected}. Write the file again with "
+        f"this column as {'lists of ' if is_list else ''}strings, or name another one with data.columns.{column.ours}."
     )
 
 

@@ -24,13 +24,11 @@ from tuneline.errors import DataError, PipelineError, TrackingError
 from tuneline.inference import Predictor
 from tuneline.inputs import InputFile, has_text, texts_digest, texts_of
 from tuneline.log import report, warn
-from tuneline.parquet import BATCH_ROWS
+from tuneline.parquet import BATCH_ROWS, schema_of
 from tuneline.parts import Manifest
 from tuneline.registry import ModelVersion, Reference
 from tuneline.rescoring import load_version
 from tuneline.tasks.base import Prediction, Task
-
-LEFT_OUT = "probabilities"  # one for each label: where labels are many they would outweigh all the rest
 
 
 def score_file(
@@ -134,12 +132,11 @@ class _Scorer:
 
     def __init__(self, predictor: Predictor, columns: Mapping[str, str], schema: pa.Schema, model_version: str) -> None:
         self.predictor, self.columns, self.model_version = predictor, columns, model_version
-        [example] = predictor.predict([dict.fromkeys(columns, "")])
-        self.types = {name: pa.array([value]).type for name, value in example.items() if name != LEFT_OUT}
-        added = {**self.types, "model_version": pa.string(), "input_sha256": pa.string()}
+        added = {**predictor.task.answer_types, "model_version": "string", "input_sha256": "string"}
         named = {f"predicted_{name}" if name in schema.names else name: type_ for name, type_ in added.items()}
         _check_free(named, schema)
-        self.schema = pa.schema([*schema, *map(pa.field, named, named.values())])
+        self.answers = schema_of(predictor.task.answer_types)
+        self.schema = pa.schema([*schema, *schema_of(named)])
 
     def __call__(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """The rows with their predictions; null where there is no text."""
@@ -148,7 +145,7 @@ class _Scorer:
         predictions: list[Prediction] = [{}] * len(texts)
         for i, prediction in zip(predictable, self.predictor.predict([texts[i] for i in predictable]), strict=True):
             predictions[i] = prediction
-        predicted = [pa.array([p.get(name) for p in predictions], type_) for name, type_ in self.types.items()]
+        predicted = [pa.array([p.get(field.name) for p in predictions], field.type) for field in self.answers]
         versions = pa.repeat(self.model_version, len(texts))
         digests = pa.array([texts_digest(each) for each in texts])
         return pa.RecordBatch.from_arrays([*rows.columns, *predicted, versions, digests], schema=self.schema)

@@ -15,8 +15,8 @@ from tuneline.inference import Predictor
 class TunelineModel:
     """Texts in, predictions out.
 
-    predict takes a DataFrame with the task's input columns (a list of texts for tasks with one column) and
-    returns a DataFrame with one line per row: `label`, `score` (its probability), `probabilities`.
+    predict takes a DataFrame with the task's input columns, or a list of texts, and returns a DataFrame with one line
+    per row, in the words of the task: `label`, `score` (its probability) and `probabilities`; or `tags` and `entities`.
     """
 
     def __init__(self, folder: Path) -> None:

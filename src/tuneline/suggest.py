@@ -47,6 +47,8 @@ SYNONYMS = {
         "rating",
         "stars",
     ),
+    "tokens": ("tokens", "words"),
+    "tags": ("tags", "ner_tags", "upos", "pos_tags", "labels"),
     "id": ("id", "guid", "uid", "uuid"),
 }
 LONGEST_NAME = 50  # characters; a longer cell of a first line is no column name
@@ -103,7 +105,10 @@ def suggested_params(name: str, description: Description, options: Mapping[str, 
         if columns is None:
             continue
         renamed = {ours: theirs for ours, theirs in columns.items() if ours != theirs or ours == "id"}
-        return _yaml({"data": data | ({"columns": renamed} if renamed else {}), "task": {"name": task_name}})
+        ours = {theirs: name for name, theirs in columns.items()}
+        rows = [{ours[name]: value for name, value in row.items() if name in ours} for row in description.sample]
+        task = {"name": task_name, **task_class(task_name).fitting(rows)}
+        return _yaml({"data": data | ({"columns": renamed} if renamed else {}), "task": task})
     note = f"# No task finds its columns among {', '.join(description.columns)}: name them under data.columns,\n"
     return note + "# ours to theirs, as in {text: body, label: category}, and choose a task.\n" + _yaml({"data": data})
 

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from tuneline import layout
 from tuneline.errors import PipelineError
+from tuneline.params import read_params
 
 
 def show(console: Console) -> None:
@@ -34,7 +35,7 @@ def _metrics(evaluation: dict[str, Any]) -> Table:
     table.add_column("metric")
     table.add_column("model", justify="right")
     if baseline:
-        table.add_column("bag of words", justify="right")
+        table.add_column(str(read_params("task").task.baseline), justify="right")
     for name, value in evaluation["metrics"].items():
         table.add_row(name, f"{value:.4f}", *([f"{baseline[name]:.4f}"] if baseline else []))
     return table

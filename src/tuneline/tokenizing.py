@@ -7,15 +7,18 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from tuneline.errors import CheckpointError
-from tuneline.tasks.base import Feature, Row, Task
+from tuneline.tasks.base import Feature, Row, Task, by_row
 
 HISTOGRAM_BINS = 20
 
 
 class Lengths:
-    """Token counts of every row before truncation, and the share that truncation drops."""
+    """Token counts of every row before truncation, and the share that truncation drops.
 
-    def __init__(self, max_length: int) -> None:
+    max_length: of a row, in tokens; None where nothing is cut.
+    """
+
+    def __init__(self, max_length: int | None) -> None:
         self.max_length = max_length
         self._lengths: list[int] = []
 
@@ -25,14 +28,14 @@ class Lengths:
     def report(self) -> dict[str, Any]:
         """Numbers for one split: lengths in tokens, special tokens included."""
         lengths = np.array(self._lengths)
-        kept = np.minimum(lengths, self.max_length)
+        kept = lengths if self.max_length is None else np.minimum(lengths, self.max_length)
         counts, edges = np.histogram(lengths, bins=HISTOGRAM_BINS, range=(0, max(int(lengths.max()), HISTOGRAM_BINS)))
         return {
             "rows": len(lengths),
             "mean": round(float(lengths.mean()), 2),
             **{f"p{q}": int(np.percentile(lengths, q, method="higher")) for q in (50, 95, 99)},
             "max": int(lengths.max()),
-            "rows_truncated": int((lengths > self.max_length).sum()),
+            "rows_truncated": int((lengths > kept).sum()),
             "tokens_dropped_share": round(float(1 - kept.sum() / lengths.sum()), 6),
             "histogram": {"edges": [round(float(e), 1) for e in edges], "rows": counts.tolist()},
         }
@@ -45,22 +48,18 @@ def encode(
     labels: Sequence[str],
     max_length: int,
     lengths: Lengths,
-) -> list[Feature]:
-    """Features of at most max_length tokens. The lengths of the whole texts are noted on the way."""
+) -> list[list[Feature]]:
+    """Features of at most max_length tokens, by row. The lengths of the whole texts are noted on the way."""
     tokenizer.no_truncation()
-    whole = task.encode(tokenizer, rows, labels)
-    lengths.add([len(feature["input_ids"]) for feature in whole])
-    long = [i for i, feature in enumerate(whole) if len(feature["input_ids"]) > max_length]
+    found = [[feature] for feature in task.encode(tokenizer, rows, labels)]
+    whole = [len(feature["input_ids"]) for [feature] in found]
+    lengths.add(whole)
+    long = [i for i, length in enumerate(whole) if length > max_length]
     if long:
-        truncate(tokenizer, max_length)
-        for i, feature in zip(long, task.encode(tokenizer, [rows[i] for i in long], labels), strict=True):
-            whole[i] = feature
-    return whole
-
-
-def truncate(tokenizer: Tokenizer, max_length: int) -> None:
-    """Cut inputs at max_length tokens from now on, the longer text of a pair first."""
-    tokenizer.enable_truncation(max_length, strategy="longest_first")
+        task.limit(tokenizer, max_length)
+        for i, features in zip(long, by_row(task.encode(tokenizer, [rows[i] for i in long], labels)), strict=True):
+            found[i] = features
+    return found
 
 
 def check_max_length(max_length: int, config: dict[str, Any]) -> None:
@@ -81,9 +80,11 @@ def batches_of_features(
     tokenizer: Tokenizer,
     batches: Iterable[Sequence[Row]],
     labels: Sequence[str],
+    max_length: int,
     lengths: Lengths,
 ) -> Iterator[Feature]:
     """The features of a split, each with the `row` it came from."""
     for rows in batches:
-        for row, feature in zip(rows, encode(task, tokenizer, rows, labels, lengths.max_length, lengths), strict=True):
-            yield {"row": row["row"], **feature}
+        for row, features in zip(rows, encode(task, tokenizer, rows, labels, max_length, lengths), strict=True):
+            for feature in features:
+                yield {"row": row["row"], **feature}

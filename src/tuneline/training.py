@@ -21,12 +21,12 @@ from transformers import (
 )
 from transformers.trainer_utils import get_last_checkpoint
 
-from tuneline.batching import IGNORED_LABEL, PadBatch
+from tuneline.batching import PadBatch
 from tuneline.checkpoints import Checkpoint
 from tuneline.params import Model, Train
-from tuneline.tasks.base import Feature, Head, Row, Task
+from tuneline.tasks.base import IGNORED_LABEL, Feature, Head, Row, Task, by_row
 
-Split = tuple[Sequence[Feature], Sequence[Row]]  # features, and the rows they came from
+Split = tuple[Sequence[Feature], Sequence[Row]]  # features, and the rows they came from, in the same order
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ def fine_tune(
         train_dataset=_Features(train[0]),
         eval_dataset=_Features(validation[0]) if watching else None,
         data_collator=PadBatch(model.config.pad_token_id or 0),
-        compute_metrics=_compute_metrics(task, labels, validation[1]),
+        compute_metrics=_compute_metrics(task, labels, validation),
+        preprocess_logits_for_metrics=_condense(task),
         compute_loss_func=_loss(params, train[0], len(labels)),
         callbacks=[_LogEpochs(), *callbacks, *([stop_early] if watching else [])],
     )
@@ -127,9 +128,9 @@ class _Features(torch.utils.data.Dataset[Feature]):
 
 def _longest_first(split: Split) -> Split:
     """The same rows in an order where batches hold like lengths, which saves padding."""
-    features, rows = split
-    order = sorted(range(len(features)), key=lambda i: -len(features[i]["input_ids"]))
-    return [features[i] for i in order], [rows[i] for i in order]
+    features, rows = by_row(split[0]), split[1]
+    order = sorted(range(len(rows)), key=lambda i: -len(features[i][0]["input_ids"]))
+    return [feature for i in order for feature in features[i]], [rows[i] for i in order]
 
 
 def _arguments(
@@ -154,11 +155,20 @@ def _arguments(
     )
 
 
-def _compute_metrics(
-    task: Task, labels: list[str], rows: Sequence[Row]
-) -> Callable[[EvalPrediction], dict[str, float]]:
+def _condense(task: Task) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Keep of each batch what the task decodes from. The logits of a whole split would fill the memory."""
+
+    def condense(logits: torch.Tensor, gold: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(task.condense(logits.float().cpu().numpy())).to(logits.device)
+
+    return condense
+
+
+def _compute_metrics(task: Task, labels: list[str], validation: Split) -> Callable[[EvalPrediction], dict[str, float]]:
+    features, rows = validation
+
     def compute(outputs: EvalPrediction) -> dict[str, float]:
-        predictions = task.decode(np.asarray(outputs.predictions), labels)
+        predictions = task.decode(list(np.asarray(outputs.predictions)), features, rows, labels)
         scores = task.score(predictions, rows, labels).metrics
         return {name: value for name, value in scores.items() if name != "loss"}  # the Trainer brings its own loss
 
@@ -185,9 +195,10 @@ def _loss(params: Train, features: Sequence[Feature], labels: int) -> Callable[.
 
 
 def _balanced(features: Sequence[Feature], labels: int) -> torch.Tensor:
-    """Weights of shape (labels,), inverse to frequency, with mean 1 over the rows."""
-    counts = np.bincount([feature["labels"] for feature in features], minlength=labels)
-    return torch.tensor(len(features) / (labels * np.maximum(counts, 1)), dtype=torch.float32)
+    """Weights of shape (labels,), inverse to frequency, with mean 1 over all gold labels."""
+    gold = np.concatenate([np.atleast_1d(feature["labels"]) for feature in features])
+    counts = np.bincount(gold[gold != IGNORED_LABEL], minlength=labels)
+    return torch.tensor(counts.sum() / (labels * np.maximum(counts, 1)), dtype=torch.float32)
 
 
 def _best(history: Sequence[dict[str, float]], metric: str, task: Task) -> dict[str, float]:

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from tuneline.copies import ROW_CHECKS, SHARED_LIMIT, Relation, Verdict, reason
 from tuneline.expectations import label_counts
 from tuneline.layout import SPLITS, split_file
-from tuneline.row_checks import Survey, text_columns
+from tuneline.parquet import schema_of
+from tuneline.row_checks import Survey, as_text, text_columns
 from tuneline.tasks.base import Task
 
 GROUP_ROWS = 10_000  # rows per row group, whatever the size of the batches
@@ -30,13 +31,13 @@ REJECTS = pa.schema(
 
 def write_splits(folder: Path, survey: Survey, verdict: Verdict, task: Task) -> None:
     """The kept rows of each split, in raw order. `row` counts all raw rows from 0."""
-    columns = ["row", "id", *task.columns, "file", "line"]
-    schema = pa.schema([(name, pa.int64() if name in ("row", "line") else pa.string()) for name in columns])
+    types = {name: column.type for name, column in task.columns.items()}
+    schema = schema_of({"row": "int64", "id": "string", **types, "file": "string", "line": "int64"})
     with ExitStack() as stack:
         writers = [stack.enter_context(_Writer(split_file(folder, split), schema)) for split in SPLITS]
         for start, batch in _batches(survey):
             rows = np.arange(start, start + len(batch))
-            numbered = batch.append_column("row", pa.array(rows)).select(columns)
+            numbered = batch.append_column("row", pa.array(rows)).select(schema.names)
             for code, writer in enumerate(writers):
                 chosen = verdict.kept[rows] & (verdict.split[rows] == code)
                 writer.add(numbered.filter(pa.array(chosen)))
@@ -51,7 +52,7 @@ def write_rejects(path: Path, survey: Survey, verdict: Verdict, task: Task) -> N
             lines = []
             for row, column, sentence in found:
                 cells = {
-                    name: batch[name][row - start].as_py()
+                    name: as_text(batch[name].slice(row - start, 1))[0].as_py()
                     for name in ([column] if column else texts)
                     if name in batch.schema.names
                 }

@@ -12,6 +12,7 @@ from flows.parameters import RECIPES, choose, choose_for_data, deployed_params, 
 from tests.conftest import ROOT
 from tuneline.errors import ParamsError
 from tuneline.params import Params, read_params
+from tuneline.tasks import TASKS
 
 
 @pytest.fixture
@@ -99,9 +100,18 @@ def test_the_form_shows_every_field_with_its_description_bounds_and_default() ->
 
 def test_overrides_take_each_dotted_name_and_no_other() -> None:
     names = set(dotted_schemas())
-    assert {"train.learning_rate", "data.splits.test", "task.label_names", "register.minimum_effect"} <= names
+    assert {
+        "train.learning_rate",
+        "data.splits.test",
+        "task.label_names",
+        "task.scheme",
+        "register.minimum_effect",
+    } <= names
     schema = parameter_schema(fine_tune).model_dump()
     validate({"overrides": {"train.learning_rate": 0.1, "data.columns": {"label": "category"}}}, schema)
-    for wrong in ({"train": {"seed": 1}}, {"train.seed": -1}, {"train.sead": 1}):
+    validate({"overrides": {"task.scheme": "IOB1"}}, schema)
+    for name in TASKS:
+        validate({"overrides": {"task.name": name}}, schema, raise_on_error=True)
+    for wrong in ({"train": {"seed": 1}}, {"train.seed": -1}, {"train.sead": 1}, {"task.scheme": "BIOO"}):
         with pytest.raises(ValidationError):
             validate({"overrides": wrong}, schema, raise_on_error=True)

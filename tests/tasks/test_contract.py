@@ -4,13 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 
 from tuneline.checkpoints import load_tokenizer
+from tuneline.parquet import schema_of
 from tuneline.tasks import TASKS, task_class
-from tuneline.tasks.base import Task
+from tuneline.tasks.base import Prediction, Task
 
-# For each task: params, sound rows, and outputs that say exactly the gold of these rows.
+# For each task: params, sound rows, outputs that say exactly the gold of these rows, and rows that are broken.
 CASES: dict[str, dict[str, Any]] = {
     "text-classification": {
         "params": {"label_names": ["bad", "good"]},
@@ -21,6 +24,22 @@ CASES: dict[str, dict[str, Any]] = {
         ],
         "outputs": [[-9.0, 9.0], [9.0, -9.0], [9.0, -9.0]],
         "broken": [({"text": "it is fine", "label": "goood"}, "Did you mean 'good'?")],
+    },
+    "token-classification": {
+        "params": {"tag_names": ["O", "B-THING", "I-THING"]},  # codes B-THING 0, I-THING 1, O 2
+        "rows": [
+            {"tokens": ["the", "kettle", "was", "good"], "tags": ["O", "B-THING", "O", "O"]},
+            {"tokens": ["lovely", "lamp"], "tags": ["B-THING", "I-THING"]},
+        ],
+        "outputs": [  # [CLS], the words, [SEP]
+            [[0, 0, 9], [0, 0, 9], [9, 0, 0], [0, 0, 9], [0, 0, 9], [0, 0, 9]],
+            [[0, 0, 9], [9, 0, 0], [0, 9, 0], [0, 0, 9]],
+        ],
+        "broken": [
+            ({"tokens": ["a", "lamp"], "tags": ["O"]}, "tags has 1 tags for 2 tokens"),
+            ({"tokens": ["lamp"], "tags": ["B-THNG"]}, "Did you mean 'B-THING'?"),
+            ({"tokens": ["a", "lamp"], "tags": ["O", "I-THING"]}, "word 2 ('lamp') is I-THING, between O and the end"),
+        ],
     },
 }
 
@@ -50,25 +69,30 @@ def test_one_batch_or_many_encode_the_same(case: dict[str, Any], toy_checkpoint:
 
 def test_rows_without_gold_encode_without_labels(case: dict[str, Any], toy_checkpoint: Path) -> None:
     task = case["task"]
-    gold = [name for name, column in task.columns.items() if column.kind == "label"]
-    rows = [{name: value for name, value in row.items() if name not in gold} for row in case["rows"]]
+    rows = [{name: value for name, value in row.items() if name not in task.gold} for row in case["rows"]]
     features = task.encode(load_tokenizer(toy_checkpoint), rows, task.labels(case["rows"]))
     assert all("labels" not in feature for feature in features)
 
 
-def test_gold_as_prediction_scores_perfect(case: dict[str, Any]) -> None:
+def predicted(case: dict[str, Any], checkpoint: Path) -> list[Prediction]:
+    """The case's outputs, decoded for the features of its rows."""
+    task, labels = case["task"], case["task"].labels(case["rows"])
+    features = task.encode(load_tokenizer(checkpoint), case["rows"], labels)
+    outputs: list[NDArray[Any]] = [task.condense(np.array([each], dtype=float))[0] for each in case["outputs"]]
+    found: list[Prediction] = task.decode(outputs, features, case["rows"], labels)
+    return found
+
+
+def test_gold_as_prediction_scores_perfect(case: dict[str, Any], toy_checkpoint: Path) -> None:
     task = case["task"]
-    labels = task.labels(case["rows"])
-    predictions = task.decode(np.array(case["outputs"]), labels)
-    score = task.score(predictions, case["rows"], labels)
+    score = task.score(predicted(case, toy_checkpoint), case["rows"], task.labels(case["rows"]))
     assert score.metrics[task.default_metric] == (1.0 if task.metrics[task.default_metric] else 0.0)
     assert score.per_row.tolist() == [1.0] * len(case["rows"])
 
 
-def test_every_score_is_declared(case: dict[str, Any]) -> None:
+def test_every_score_is_declared(case: dict[str, Any], toy_checkpoint: Path) -> None:
     task = case["task"]
-    labels = task.labels(case["rows"])
-    scores = task.score(task.decode(np.array(case["outputs"]), labels), case["rows"], labels).metrics
+    scores = task.score(predicted(case, toy_checkpoint), case["rows"], task.labels(case["rows"])).metrics
     assert set(scores) <= set(task.metrics)
     assert task.default_metric in scores
 
@@ -76,3 +100,11 @@ def test_every_score_is_declared(case: dict[str, Any]) -> None:
 def test_a_task_survives_its_own_dump(case: dict[str, Any]) -> None:
     task = case["task"]
     assert type(task).model_validate(task.model_dump(mode="json")) == task
+
+
+def test_features_and_answers_have_the_types_that_the_task_declares(case: dict[str, Any], toy_checkpoint: Path) -> None:
+    task = case["task"]
+    features = task.encode(load_tokenizer(toy_checkpoint), case["rows"], task.labels(case["rows"]))
+    assert pa.Table.from_pylist(features, schema_of(task.feature_types)).to_pylist() == features
+    answers = schema_of(task.answer_types)
+    assert len(pa.Table.from_pylist(predicted(case, toy_checkpoint), answers)) == len(case["rows"])

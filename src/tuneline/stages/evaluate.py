@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def run(params: Sections) -> None:
         read_rows(split_file(layout.TOKENIZED, "test")),
         read_rows(split_file(layout.VALIDATED, "test")),
     )
-    predictions = predictor.predict_features(features, params.evaluate.per_device_eval_batch_size)
+    predictions = predictor.predict_features(features, rows, params.evaluate.per_device_eval_batch_size)
     score = task.score(predictions, rows, labels)
     baseline = _baseline(task, rows, labels) if params.evaluate.baseline else None
     evaluation = {
@@ -42,7 +43,7 @@ def run(params: Sections) -> None:
         **score.details,
     }
     tables = task.plots(predictions, rows, labels)
-    errors = _worst_errors(predictions, rows, score, params.evaluate.worst_errors)
+    errors = _worst_errors(task, predictions, rows, score, params.evaluate.worst_errors)
     outs = (layout.EVALUATION, layout.PREDICTIONS, layout.PLOTS, layout.REPORT)
     with staged(*outs) as [evaluation_file, predictions_file, plots_folder, report_file]:
         evaluation_file.write_text(json.dumps(evaluation, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -50,11 +51,11 @@ def run(params: Sections) -> None:
         plots_folder.mkdir()
         for name, lines in tables.items():
             _write_csv(plots_folder / f"{name}.csv", lines)
-        facts = _facts(params, labels, evaluation, tables, errors)
+        facts = _facts(params, score.classes or labels, evaluation, tables, errors)
         for name, spec in plots(facts).items():
             (plots_folder / f"{name}.svg").write_text(charts.svg(spec), encoding="utf-8")
         report_file.write_text(render(facts), encoding="utf-8")
-    against = f", bag of words {baseline[task.default_metric]:.4f}" if baseline else ""
+    against = f", {task.baseline} {baseline[task.default_metric]:.4f}" if baseline else ""
     metric = task.default_metric
     report("evaluate", f"{len(rows):,} test rows, {metric} {score.metrics[metric]:.4f}{against}")
 
@@ -77,18 +78,15 @@ def _write_predictions(path: Path, predictions: Sequence[Prediction], rows: Sequ
 
 
 def _worst_errors(
-    predictions: Sequence[Prediction], rows: Sequence[Row], score: Score, count: int
+    task: Task, predictions: Sequence[Prediction], rows: Sequence[Row], score: Score, count: int
 ) -> list[dict[str, Any]]:
     """The most confident mistakes first."""
-    wrong = [i for i, points in enumerate(score.per_row) if points < 1]
-    wrong.sort(key=lambda i: -predictions[i]["score"])
-    return [
-        {
-            "row": rows[i]["row"], "file": rows[i]["file"], "line": rows[i]["line"], "gold": rows[i]["label"],
-            "predicted": predictions[i]["label"], "score": predictions[i]["score"], "text": rows[i]["text"],
-        }
-        for i in wrong[:count]
-    ]  # fmt: skip
+    wrong = [
+        {**{name: row[name] for name in ("row", "file", "line")}, **asdict(task.mistake(row, prediction))}
+        for row, prediction, points in zip(rows, predictions, score.per_row, strict=True)
+        if points < 1
+    ]
+    return sorted(wrong, key=lambda mistake: -mistake["score"])[:count]
 
 
 def _write_csv(path: Path, lines: Sequence[dict[str, Any]]) -> None:
@@ -116,6 +114,8 @@ def _facts(
         metric=params.task.default_metric,
         higher_is_better=params.task.metrics[params.task.default_metric],
         labels=labels,
+        counted=params.task.counted,
+        compared=params.task.compared,
         details={name: evaluation.get(name) for name in ("per_label", "confusion")},
         learning_curve=curves.read(layout.LEARNING_CURVE),
         plots={name: tables.get(name, []) for name in ("roc", "precision_recall")},

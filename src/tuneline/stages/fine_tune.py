@@ -40,8 +40,8 @@ def run(params: Sections) -> None:
     record = {
         "inputs_digest": digest,
         "steps": trained.steps,
-        "train_rows": len(train[0]),
-        "validation_rows": len(validation[0]),
+        "train_rows": len(train[1]),
+        "validation_rows": len(validation[1]),
         "best": trained.best,
         "checkpoint_sha256": checkpoint.sha256,
     }
@@ -53,7 +53,7 @@ def run(params: Sections) -> None:
     live.finish(curve)
     shutil.rmtree(checkpoints, ignore_errors=True)
     scores = ", ".join(f"{name} {value:.4f}" for name, value in trained.best.items())
-    report("fine-tune", f"{trained.steps:,} steps over {len(train[0]):,} rows; validation: {scores or 'none'}")
+    report("fine-tune", f"{trained.steps:,} steps over {len(train[1]):,} rows; validation: {scores or 'none'}")
 
 
 def _split(name: str) -> Split:

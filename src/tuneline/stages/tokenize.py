@@ -2,8 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tuneline import layout
@@ -11,37 +11,32 @@ from tuneline.checkpoints import TOKENIZER_FILES, find_checkpoint, load_tokenize
 from tuneline.layout import SPLITS, split_file, staged
 from tuneline.log import report
 from tuneline.params import Sections
-from tuneline.parquet import read_batches, write_rows
+from tuneline.parquet import read_batches, schema_of, write_rows
+from tuneline.tasks.base import Row, Task
 from tuneline.tokenizing import Lengths, batches_of_features, check_max_length
 
 SECTIONS = ("task", "model", "tokenize")
-SCHEMA = pa.schema(
-    [
-        ("row", pa.int64()),
-        ("input_ids", pa.list_(pa.int32())),
-        ("token_type_ids", pa.list_(pa.int8())),
-        ("labels", pa.int64()),
-    ]
-)
 
 
 def run(params: Sections) -> None:
     checkpoint = find_checkpoint(params.model)
-    max_length = params.tokenize.max_length
+    task, max_length = params.task, params.tokenize.max_length
     check_max_length(max_length, checkpoint.config)
     tokenizer = load_tokenizer(checkpoint.folder)
-    labels = params.task.labels(_label_rows())
+    task.limit(tokenizer, max_length)  # before the long work, for it may refuse
+    labels = task.labels(_gold_cells(task))
+    schema = schema_of({"row": "int64", **task.feature_types})
     reports = {}
     with staged(layout.TOKENIZED) as [tokenized]:
         tokenized.mkdir()
         for split in SPLITS:
             source = split_file(layout.VALIDATED, split)
             if pq.ParquetFile(source).metadata.num_rows == 0:
-                write_rows(split_file(tokenized, split), [], SCHEMA)
+                write_rows(split_file(tokenized, split), [], schema)
                 continue
-            lengths = Lengths(max_length)
-            features = batches_of_features(params.task, tokenizer, read_batches(source), labels, lengths)
-            write_rows(split_file(tokenized, split), features, SCHEMA)
+            lengths = Lengths(None if task.windows else max_length)
+            features = batches_of_features(task, tokenizer, read_batches(source), labels, max_length, lengths)
+            write_rows(split_file(tokenized, split), features, schema)
             reports[split] = lengths.report()
         vocabulary = tokenized / layout.VOCABULARY.name
         vocabulary.mkdir()
@@ -59,7 +54,7 @@ def run(params: Sections) -> None:
     )
 
 
-def _label_rows() -> list[dict[str, str]]:
-    """The distinct gold cells of the training rows."""
-    table = pq.read_table(split_file(layout.VALIDATED, "train"), columns=["label"])
-    return [{"label": label} for label in table["label"].unique().to_pylist()]
+def _gold_cells(task: Task) -> Iterator[Row]:
+    """The gold of the training rows."""
+    for rows in read_batches(split_file(layout.VALIDATED, "train"), columns=task.gold):
+        yield from rows

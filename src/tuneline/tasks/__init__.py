@@ -7,6 +7,7 @@ from tuneline.tasks.base import Task
 
 TASKS = {
     "text-classification": "tuneline.tasks.text_classification",
+    "token-classification": "tuneline.tasks.token_classification",
 }
 
 

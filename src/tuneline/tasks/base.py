@@ -1,6 +1,6 @@
 """What a task answers for. The pipeline asks these questions in the order of a row's life:
 
-    columns · problem · labels · encode · head · decode · score · plots
+    columns · problem · labels · limit · encode · head · condense · decode · score · mistake · plots
 
 A task is also the typed `task:` section of params.yaml. A task module imports neither torch nor transformers:
 what it says about them, it says by name, so that validate and tokenize never load them.
@@ -9,7 +9,7 @@ what it says about them, it says by name, so that validate and tokenize never lo
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -20,6 +20,11 @@ Row = Mapping[str, Any]
 Feature = dict[str, Any]
 Prediction = dict[str, Any]
 
+IGNORED_LABEL = -100  # transformers' losses skip positions with this label
+
+# What a column can hold → its Arrow type. Words and tags are lists: one cell holds those of a whole text.
+KINDS = {"text": "string", "label": "string", "words": "list<string>", "tags": "list<string>"}
+
 
 @dataclass(frozen=True)
 class Column:
@@ -27,7 +32,21 @@ class Column:
 
     meaning: str
     required: bool = True
-    kind: str = "text"  # "text" (checked as text) or "label" (held to the label set)
+    kind: str = "text"  # of KINDS
+
+    @property
+    def type(self) -> str:
+        """The Arrow type of the column, by name."""
+        return KINDS[self.kind]
+
+    @property
+    def is_list(self) -> bool:
+        return self.type.startswith("list")
+
+    @property
+    def is_gold(self) -> bool:
+        """Whether the column holds what is to be predicted."""
+        return self.kind in ("label", "tags")
 
 
 @dataclass(frozen=True)
@@ -45,12 +64,25 @@ class Score:
     metrics: dict[str, float]
     per_row: NDArray[Any]
     details: dict[str, Any] = field(default_factory=dict)
+    classes: list[str] | None = None  # what the confusion in details is over, where that is not the labels
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong prediction, as a person reads it."""
+
+    text: str
+    gold: str
+    predicted: str
+    score: float  # how sure the model was
 
 
 class Encoder(Protocol):
     """The part of `tokenizers.Tokenizer` that a task needs."""
 
-    def encode_batch(self, input: Sequence[Any]) -> Sequence[Any]: ...
+    def encode_batch(self, input: Sequence[Any], is_pretokenized: bool = False) -> Sequence[Any]: ...
+
+    def enable_truncation(self, max_length: int, **options: Any) -> None: ...
 
 
 class Task(BaseModel):
@@ -61,36 +93,102 @@ class Task(BaseModel):
     name: str
 
     columns: ClassVar[dict[str, Column]]
-    metrics: ClassVar[dict[str, bool]]  # metric name → True when higher is better
-    default_metric: ClassVar[str]
+    texts: ClassVar[dict[str, Column]]  # what a file of texts to score holds
+    feature_types: ClassVar[dict[str, str]]  # Arrow type of each part of a feature, by name
+    windows: ClassVar[bool] = False  # a long row becomes overlapping windows: nothing of it is cut
+    compared: ClassVar[str] = "rows"  # what a confusion matrix counts
     baseline: ClassVar[str | None] = None  # name in baselines.BASELINES
+
+    @property
+    @abstractmethod
+    def metrics(self) -> Mapping[str, bool]:
+        """Metric name → True when higher is better. The first one decides, unless params name another."""
+
+    @property
+    def default_metric(self) -> str:
+        return next(iter(self.metrics))
+
+    @property
+    @abstractmethod
+    def answer_types(self) -> Mapping[str, str]:
+        """Arrow type of each part of a prediction that a scored file carries, by name."""
+
+    @property
+    def counted(self) -> str:
+        """What the table per label counts."""
+        return "rows"
+
+    @property
+    def gold(self) -> list[str]:
+        """The columns that hold what is to be predicted."""
+        return [name for name, column in self.columns.items() if column.is_gold]
+
+    @classmethod
+    def fitting(cls, rows: Sequence[Row]) -> dict[str, Any]:
+        """Options of the `task:` section that rows of a new data set call for, beyond the defaults."""
+        return {}
 
     @abstractmethod
     def problem(self, row: Row) -> str | None:
         """What is wrong with a row that has all its columns, in a sentence; None when it is sound."""
 
     @abstractmethod
-    def labels(self, rows: Sequence[Row]) -> list[str]:
-        """The label set, sorted, as found in the training rows (or as params name it)."""
+    def labels(self, rows: Iterable[Row]) -> list[str]:
+        """The label set, sorted, as found in the gold of the training rows (or as params name it)."""
+
+    def inputs(self, row: Row) -> Row:
+        """What a row to predict says, under our names. Gold, if there, is not looked at."""
+        return {name: row.get(name) for name, column in self.columns.items() if not column.is_gold}
+
+    def limit(self, tokenizer: Encoder, max_length: int) -> None:
+        """Cut inputs at max_length tokens from now on, the longer text of a pair first."""
+        tokenizer.enable_truncation(max_length, strategy="longest_first")
 
     @abstractmethod
     def encode(self, tokenizer: Encoder, rows: Sequence[Row], labels: Sequence[str]) -> list[Feature]:
-        """One feature per row. Rows without gold (serving) give features without `labels`."""
+        """The features of the rows, in order. Rows without gold (serving) give features without `labels`.
+
+        Where a row gives several, its second one has `window` 1, its third 2.
+        """
 
     @abstractmethod
     def head(self, labels: Sequence[str]) -> Head:
         """The model class and config of the head that fits the label set."""
 
+    def condense(self, logits: NDArray[Any]) -> NDArray[Any]:
+        """What decode needs of a batch of logits: (features, ...) to (features, ...). The rest is not kept."""
+        return logits
+
     @abstractmethod
-    def decode(self, outputs: NDArray[Any], labels: Sequence[str]) -> list[Prediction]:
-        """One prediction per row, in the words of the gold column. outputs: logits, (rows, labels)."""
+    def decode(
+        self, outputs: Sequence[NDArray[Any]], features: Sequence[Feature], rows: Sequence[Row], labels: Sequence[str]
+    ) -> list[Prediction]:
+        """One prediction per row, in the words of the gold column.
+
+        outputs: condensed logits of each feature; where they have an axis for tokens, padding may follow.
+        """
 
     @abstractmethod
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:
         """Compare predictions with the gold in rows, row by row."""
 
     @abstractmethod
+    def mistake(self, row: Row, prediction: Prediction) -> Mistake:
+        """A row whose score is below 1, for the list of the worst errors."""
+
+    @abstractmethod
     def plots(
         self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]
     ) -> dict[str, list[dict[str, Any]]]:
         """Tables to plot, by file name without ending."""
+
+
+def by_row(features: Iterable[Feature]) -> list[list[Feature]]:
+    """The features of each row: one that is a later window goes with the one before it."""
+    rows: list[list[Feature]] = []
+    for feature in features:
+        if feature.get("window"):
+            rows[-1].append(feature)
+        else:
+            rows.append([feature])
+    return rows

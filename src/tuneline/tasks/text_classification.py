@@ -5,7 +5,7 @@
 Columns: `text`, optionally `text_pair` (a second text for sentence-pair tasks), and `label`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 
 from tuneline.errors import did_you_mean
 from tuneline.metrics import classification
-from tuneline.tasks.base import Column, Encoder, Feature, Head, Prediction, Row, Score, Task
+from tuneline.tasks.base import Column, Encoder, Feature, Head, Mistake, Prediction, Row, Score, Task
 
 CURVE_POINTS = 200  # points kept of each plotted curve
 
@@ -34,6 +34,9 @@ class TextClassification(Task):
         "text_pair": Column("the second text of a sentence pair", required=False),
         "label": Column("the gold label", kind="label"),
     }
+    texts: ClassVar = {"text": columns["text"], "text_pair": columns["text_pair"]}
+    feature_types: ClassVar = {"input_ids": "list<int32>", "token_type_ids": "list<int8>", "labels": "int64"}
+    answer_types: ClassVar = {"label": "string", "score": "double"}  # probabilities would outweigh all the rest
     metrics: ClassVar = {
         "accuracy": True,
         "macro_f1": True,
@@ -42,7 +45,6 @@ class TextClassification(Task):
         "pr_auc": True,
         "loss": False,
     }
-    default_metric: ClassVar = "accuracy"
     baseline: ClassVar = "bag-of-words"
 
     @field_validator("label_names")
@@ -59,7 +61,7 @@ class TextClassification(Task):
         known = ", ".join(sorted(self.label_names))
         return f"label is {label!r}. Known labels: {known}.{did_you_mean(label, self.label_names)}"
 
-    def labels(self, rows: Sequence[Row]) -> list[str]:
+    def labels(self, rows: Iterable[Row]) -> list[str]:
         return sorted(self.label_names or {row["label"] for row in rows})
 
     def encode(self, tokenizer: Encoder, rows: Sequence[Row], labels: Sequence[str]) -> list[Feature]:
@@ -84,8 +86,10 @@ class TextClassification(Task):
             },
         )
 
-    def decode(self, outputs: NDArray[Any], labels: Sequence[str]) -> list[Prediction]:
-        probabilities = classification.softmax(outputs)
+    def decode(
+        self, outputs: Sequence[NDArray[Any]], features: Sequence[Feature], rows: Sequence[Row], labels: Sequence[str]
+    ) -> list[Prediction]:
+        probabilities = classification.softmax(np.reshape(outputs, (len(outputs), len(labels))))
         best = probabilities.argmax(axis=1)
         return [
             {"label": labels[code], "score": float(row[code]), "probabilities": [float(p) for p in row]}
@@ -108,6 +112,9 @@ class TextClassification(Task):
             metrics["pr_auc"] = classification.average_precision(gold, probabilities[:, 1])
         details = {"per_label": dict(zip(labels, table, strict=True)), "confusion": matrix.tolist()}
         return Score(metrics, (gold == predicted).astype(float), details)
+
+    def mistake(self, row: Row, prediction: Prediction) -> Mistake:
+        return Mistake(row["text"], row["label"], prediction["label"], prediction["score"])
 
     def plots(
         self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]
