@@ -4,12 +4,14 @@
 → input_ids (2, 3), attention_mask (2, 3)
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from tuneline.tasks.base import IGNORED_LABEL, Feature
+from tuneline.tasks.base import IGNORED_LABEL, Feature, Head
+
+OUT_OF_REACH = -1e4  # the logit of a position that only pads: its probability is 0 in float32
 
 
 class PadBatch:
@@ -31,6 +33,17 @@ class PadBatch:
         longest = max(len(value) for value in values)
         fill = self.fill.get(name, 0)
         return torch.tensor([value + [fill] * (longest - len(value)) for value in values])
+
+
+def logits_of(head: Head, outputs: Mapping[str, torch.Tensor], attention_mask: torch.Tensor) -> torch.Tensor:
+    """The logits that a head gives for a batch, (batch, ..., classes).
+
+    Those of a head that predicts positions are (batch, positions to predict, tokens), padding out of reach.
+    """
+    if len(head.outputs) == 1:
+        return outputs[head.outputs[0]]
+    stacked = torch.stack([outputs[name].float() for name in head.outputs], dim=1)
+    return stacked.masked_fill(attention_mask[:, None] == 0, OUT_OF_REACH)
 
 
 def by_length(features: Sequence[Feature], batch_size: int) -> Iterator[list[int]]:

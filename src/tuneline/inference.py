@@ -10,7 +10,7 @@ import transformers
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from tuneline.batching import PadBatch, by_length
+from tuneline.batching import PadBatch, by_length, logits_of
 from tuneline.tasks import task_class
 from tuneline.tasks.base import Feature, Prediction, Row, Task
 
@@ -53,11 +53,13 @@ class Predictor:
     def outputs(self, features: Sequence[Feature], batch_size: int = BATCH_SIZE) -> list[NDArray[Any]]:
         """What the task keeps of the logits of every feature, in order."""
         found: list[Any] = [None] * len(features)
+        head = self.task.head(self.labels)
         unlabelled = [{**feature, "labels": None} for feature in features]
         with torch.inference_mode():
             for positions in by_length(features, batch_size):
-                batch = self.collate([unlabelled[i] for i in positions])
-                logits = self.model(**{name: t.to(self.model.device) for name, t in batch.items()}).logits
+                collated = self.collate([unlabelled[i] for i in positions])
+                batch = {name: tensor.to(self.model.device) for name, tensor in collated.items()}
+                logits = logits_of(head, self.model(**batch), batch["attention_mask"])
                 for i, kept in zip(positions, self.task.condense(logits.float().cpu().numpy()), strict=True):
                     found[i] = kept
         return found

@@ -57,6 +57,7 @@ def _write_mlmodel(folder: Path) -> None:
 def _card(params: Sections, labels: list[str], checkpoint: Checkpoint, training: dict[str, Any]) -> str:
     scores = "\n".join(f"| {name} | {value:.4f} |" for name, value in training["best"].items())
     shown = ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
+    known = f"Labels: {shown}.\n\n" if labels else ""
     return f"""---
 library_name: transformers
 base_model: {checkpoint.name}
@@ -66,9 +67,7 @@ tags: [tuneline]
 
 # {params.task.name} fine-tuned from {checkpoint.name}
 
-Labels: {shown}.
-
-Base weights sha256: `{checkpoint.sha256}`. Trained on {training["train_rows"]:,} rows for
+{known}Base weights sha256: `{checkpoint.sha256}`. Trained on {training["train_rows"]:,} rows for
 {training["steps"]:,} steps at a peak learning rate of {params.train.learning_rate:g}.
 Digest of the training inputs: `{training["inputs_digest"]}`.
 

@@ -297,6 +297,11 @@ class Params(BaseModel):
                     f"{path}: unknown metric '{metric}'.{did_you_mean(metric, self.task.metrics)} "
                     f"Known metrics: {', '.join(self.task.metrics)}"
                 )
+        problems += [
+            f"train.{name}: the task {self.task.name} predicts positions, which are no classes. Leave it out"
+            for name in ("class_weights", "label_smoothing_factor")
+            if self.task.predicts_positions and getattr(self.train, name) != Train.model_fields[name].default
+        ]
         if self.data.splits.test_from and "time" not in self.data.columns:
             problems.append("data.splits.test_from: needs data.columns.time, the column that holds the time")
         if problems:

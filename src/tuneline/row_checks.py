@@ -138,7 +138,7 @@ class _Surveyor:
             "shortest": lengths[required].min(axis=0).astype(np.int32),
             "longest": lengths.max(axis=0).astype(np.int32),
             "text": alike[:, :2].copy(),
-            "chances": self._chances(batch, ids, alike),
+            "chances": self._chances(batch, ids, alike, plain),
         }
         if ids is not None:
             noted["ids"] = ids[:, :2].copy()
@@ -165,9 +165,14 @@ class _Surveyor:
             path=path,
         )
 
-    def _chances(self, batch: pa.RecordBatch, ids: Draws | None, alike: Draws) -> Draws:
-        """Draws by the row's key: its group, else its id, else its text."""
-        chances = alike if ids is None else np.where(_null(batch["id"])[:, None], alike, ids)
+    def _chances(
+        self, batch: pa.RecordBatch, ids: Draws | None, alike: Draws, plain: dict[str, pa.StringArray]
+    ) -> Draws:
+        """Draws by the row's key: its group, else what the task keeps together, else its id, else its text."""
+        if self.task.kept_together:
+            chances = draws(_joined([plain[self.task.kept_together]]))
+        else:
+            chances = alike if ids is None else np.where(_null(batch["id"])[:, None], alike, ids)
         if "group" not in self.data.columns:
             return chances
         return np.where(_null(batch["group"])[:, None], chances, draws(batch["group"].fill_null("")))
@@ -236,8 +241,15 @@ class _Surveyor:
 
 
 def as_text(values: pa.Array) -> pa.StringArray:
-    """A column as texts: the words of a list with a space between them."""
-    return pc.binary_join(values, " ") if pa.types.is_list(values.type) else values
+    """A column as texts: the words of a list with a space between them; answers as `Ada (at 0), she (at 12)`."""
+    if not pa.types.is_list(values.type):
+        return values
+    if pa.types.is_string(values.type.value_type):
+        return pc.binary_join(values, " ")
+    cells = [
+        None if cell is None else [f"{a['text']} (at {a['answer_start']})" for a in cell] for cell in values.to_pylist()
+    ]
+    return pc.binary_join(pa.array(cells, pa.list_(pa.string())), ", ")
 
 
 def _words(text: pa.StringArray) -> pa.ListArray:

@@ -175,7 +175,7 @@ def _batch(chunk: Chunk, source: Source, columns: Sequence[_Wanted], problems: P
         if values is None:
             batch[column.ours] = pa.nulls(count, column.type)
         else:
-            read = _lists if pa.types.is_list(column.type) else _strings
+            read = READERS.get(column.kind, _strings)
             batch[column.ours] = read(values, column, chunk.numbers, problems)
     return pa.RecordBatch.from_pydict(batch)
 
@@ -219,6 +219,33 @@ def _list(value: Any, column: _Wanted, number: int, problems: Problems) -> list[
     return None
 
 
+def _answers(values: Sequence[Any] | pa.Array, column: _Wanted, numbers: Sequence[int], problems: Problems) -> pa.Array:
+    """Values as an Arrow array of lists of answers. What is none is a problem, and null in the array."""
+    cells = values.to_pylist() if isinstance(values, pa.Array) else values
+    lists = [_answer_list(cell, column, number, problems) for cell, number in zip(cells, numbers, strict=True)]
+    return pa.array(lists, column.type)
+
+
+def _answer_list(value: Any, column: _Wanted, number: int, problems: Problems) -> list[dict[str, Any]] | None:
+    """Answers as SQuAD's files list them, or as the Hugging Face hub does: {"text": [...], "answer_start": [...]}."""
+    if isinstance(value, dict) and all(isinstance(value.get(key), list) for key in ("text", "answer_start")):
+        pairs = zip(value["text"], value["answer_start"], strict=False)
+        value = [{"text": text, "answer_start": start} for text, start in pairs]
+    if isinstance(value, list) and all(_is_answer(item) for item in value):
+        texts = [_string(answer["text"], column, number, problems) for answer in value]
+        return [{**answer, "text": text or ""} for answer, text in zip(value, texts, strict=True)]
+    if value is not None:
+        problems.add(number, f"{column.theirs} is {value!r:.60}, {_type(value)}. Expected {EXPECTED[column.kind]}")
+    return None
+
+
+def _is_answer(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("text"), str) and type(value.get("answer_start")) is int
+
+
+READERS = {"words": _lists, "tags": _lists, "answers": _answers}  # by the kind of a column; the others hold strings
+
+
 def _string(value: Any, column: _Wanted, number: int, problems: Problems) -> str | None:
     if isinstance(value, str):
         try:
@@ -248,6 +275,7 @@ EXPECTED = {
     "key": "a string, an integer or a boolean",
     "words": "a list of strings, as in JSON Lines, Parquet and CoNLL",
     "tags": "a list of strings, integers or booleans, as in JSON Lines, Parquet and CoNLL",
+    "answers": 'a list of {"text": string, "answer_start": integer}, as in SQuAD JSON, JSON Lines and Parquet',
 }
 
 

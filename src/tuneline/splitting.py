@@ -1,6 +1,7 @@
 """Which split a row belongs to, and which rows a limit keeps.
 
-    key of a row: its group, else its id, else its text in lower case with single spaces
+    key of a row: its group, else the column that its task keeps together (a context, for questions), else its id,
+                  else its text in lower case with single spaces
     blake2b(key) = eight bytes that decide on test, eight on validation, eight on max_rows
 
 A row's place depends on its own key alone. So rows that are appended never move old ones, and copies of a

@@ -21,7 +21,7 @@ from transformers import (
 )
 from transformers.trainer_utils import get_last_checkpoint
 
-from tuneline.batching import PadBatch
+from tuneline.batching import PadBatch, logits_of
 from tuneline.checkpoints import Checkpoint
 from tuneline.params import Model, Train
 from tuneline.tasks.base import IGNORED_LABEL, Feature, Head, Row, Task, by_row
@@ -74,6 +74,7 @@ def fine_tune(
     metric = params.metric_for_best_model or task.default_metric
     stop_early = EarlyStoppingCallback(params.early_stopping_patience, params.early_stopping_threshold)
     trainer = _Trainer(
+        head=task.head(labels),
         model=model,
         args=_arguments(params, checkpoints, metric, watching, greater_is_better=task.metrics[metric]),
         train_dataset=_Features(train[0]),
@@ -90,10 +91,20 @@ def fine_tune(
 
 
 class _Trainer(Trainer):
-    """The Trainer, with validation in order: it would group those rows by length too, and predictions would
-    be scored against the gold of other rows."""
+    """The Trainer, with the logits of any head as one tensor, and with validation in order."""
+
+    def __init__(self, head: Head, **options: Any) -> None:
+        super().__init__(**options)
+        self.head = head
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
+        def forward(**batch: Any) -> dict[str, torch.Tensor]:
+            return {"logits": logits_of(self.head, model(**batch), batch["attention_mask"])}
+
+        return super().compute_loss(forward, inputs, *args, **options)  # type: ignore[arg-type]  # it only calls it
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> torch.utils.data.DataLoader[Any]:
+        """The Trainer would group these rows by length too, and predictions be scored against the gold of others."""
         assert isinstance(self.eval_dataset, _Features)
         loader = torch.utils.data.DataLoader(
             self.eval_dataset, batch_size=self.args.eval_batch_size, collate_fn=self.data_collator
@@ -148,6 +159,7 @@ def _arguments(
         greater_is_better=greater_is_better if watching else None,
         restore_callback_states_from_checkpoint=True,
         remove_unused_columns=False,
+        label_names=["labels"],  # whatever a model's own forward calls them
         report_to=[],
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),

@@ -41,6 +41,32 @@ CASES: dict[str, dict[str, Any]] = {
             ({"tokens": ["a", "lamp"], "tags": ["O", "I-THING"]}, "word 2 ('lamp') is I-THING, between O and the end"),
         ],
     },
+    "question-answering": {
+        "params": {"unanswerable": True},
+        "rows": [
+            {
+                "question": "was it good",
+                "context": "the kettle was not very good",
+                "answers": [{"text": "very good", "answer_start": 19}],
+            },
+            {"question": "was it bad", "context": "it is a lamp", "answers": []},
+        ],
+        "outputs": [  # of [CLS], the question, [SEP], the context, [SEP]: scores as first token, then as last
+            [[0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0]],
+            [[9, 0, 0, 0, 0, 0, 0, 0, 0, 0], [9, 0, 0, 0, 0, 0, 0, 0, 0, 0]],
+        ],
+        "broken": [
+            (
+                {"question": "who", "context": "a lamp", "answers": [{"text": "lamp", "answer_start": 1}]},
+                "'lamp' should begin at character 1, where the context has ' lam'. It stands at 2",
+            ),
+            (
+                {"question": "who", "context": "a lamp", "answers": [{"text": "kettle", "answer_start": 9}]},
+                "which is outside the context (0 to 6). It stands nowhere in the context",
+            ),
+            ({"question": "who", "context": "a lamp", "answers": [{"text": " ", "answer_start": 1}]}, "is blank"),
+        ],
+    },
 }
 
 

@@ -8,6 +8,7 @@ from tuneline.tasks.base import Task
 TASKS = {
     "text-classification": "tuneline.tasks.text_classification",
     "token-classification": "tuneline.tasks.token_classification",
+    "question-answering": "tuneline.tasks.question_answering",
 }
 
 

@@ -22,8 +22,14 @@ Prediction = dict[str, Any]
 
 IGNORED_LABEL = -100  # transformers' losses skip positions with this label
 
-# What a column can hold → its Arrow type. Words and tags are lists: one cell holds those of a whole text.
-KINDS = {"text": "string", "label": "string", "words": "list<string>", "tags": "list<string>"}
+# What a column can hold → its Arrow type. In lists, one cell holds all that belongs to a whole text.
+KINDS = {
+    "text": "string",
+    "label": "string",
+    "words": "list<string>",
+    "tags": "list<string>",
+    "answers": "list<struct<text: string, answer_start: int64>>",  # answer_start counts characters of the context
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Column:
     @property
     def is_gold(self) -> bool:
         """Whether the column holds what is to be predicted."""
-        return self.kind in ("label", "tags")
+        return self.kind in ("label", "tags", "answers")
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class Head:
 
     auto_class: str
     config: dict[str, Any] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ("logits",)  # several of them each score the tokens: a position is predicted by each
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,8 @@ class Task(BaseModel):
     feature_types: ClassVar[dict[str, str]]  # Arrow type of each part of a feature, by name
     windows: ClassVar[bool] = False  # a long row becomes overlapping windows: nothing of it is cut
     compared: ClassVar[str] = "rows"  # what a confusion matrix counts
+    kept_together: ClassVar[str | None] = None  # rows alike in this column share a split, where params name no group
+    predicts_positions: ClassVar[bool] = False  # labels are positions of tokens, not codes of classes
     baseline: ClassVar[str | None] = None  # name in baselines.BASELINES
 
     @property

@@ -1,0 +1,273 @@
+"""The answer to a question as a span of a text: extractive question answering, as in SQuAD 1.1 and 2.0.
+
+    {"question": "Who wrote?", "context": "Then Ada wrote.", "answers": [{"text": "Ada", "answer_start": 5}]}
+
+The model reads the question, then the context, in overlapping windows where that is longer than
+`tokenize.max_length`. It scores each token as the first and as the last one of the answer. In a window without the
+answer both are the first position ([CLS]), which is how it says that there is none.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from tuneline.errors import DataError, ParamsError
+from tuneline.metrics.classification import softmax
+from tuneline.metrics.overlap import best, exact_match, token_f1
+from tuneline.tasks.base import (
+    Column,
+    Encoder,
+    Feature,
+    Head,
+    Mistake,
+    Prediction,
+    Row,
+    Score,
+    Task,
+    by_row,
+)
+
+NO_PLACE = -1  # of tokens that are not of the context
+SPARE = 16  # tokens of a window for special ones, and for a question whose last word was cut into more pieces
+NO_ANSWER = "(no answer)"
+
+
+class Span(NamedTuple):
+    """A span of a context, in characters, end exclusive, and its probability."""
+
+    score: float
+    start: int
+    end: int
+
+
+class QuestionAnswering(Task):
+    """The answer to a question as a span of a text."""
+
+    name: Literal["question-answering"]
+    unanswerable: bool = Field(
+        False, description="Whether questions may have no answer in their context, as in SQuAD 2.0."
+    )
+    stride: int | None = Field(
+        None,
+        ge=0,
+        description="Tokens of the context that neighbouring windows share. null takes a quarter of "
+        "tokenize.max_length.",
+    )
+    max_question_length: int = Field(64, ge=1, description="Longest question in tokens. What is beyond is cut.")
+    max_answer_length: int = Field(30, ge=1, description="Longest answer in tokens.")
+    n_best_size: int = Field(
+        20, ge=1, description="First and last tokens of each window that are tried with each other: the likeliest."
+    )
+    null_threshold: float = Field(
+        0.0,
+        description="With unanswerable: how much more likely than the best span no answer must be to be given, in "
+        "nats. Higher answers more often.",
+    )
+
+    columns: ClassVar = {
+        "question": Column("the question"),
+        "context": Column("the text that holds the answer"),
+        "answers": Column("the gold answers, and the character each begins at", kind="answers"),
+    }
+    texts: ClassVar = {"question": columns["question"], "context": columns["context"]}
+    feature_types: ClassVar = {
+        "window": "int32",
+        "input_ids": "list<int32>",
+        "token_type_ids": "list<int8>",
+        "starts": "list<int32>",  # of each token, characters of the context; ends are exclusive
+        "ends": "list<int32>",
+        "labels": "list<int32>",  # positions of the first and the last token of the answer
+    }
+    answer_types: ClassVar = {
+        "answer": "string",
+        "start": "int64",
+        "end": "int64",
+        "score": "double",
+        "null_score": "double",
+    }
+    windows: ClassVar = True
+    kept_together: ClassVar = "context"
+    predicts_positions: ClassVar = True
+
+    @property
+    def metrics(self) -> dict[str, bool]:
+        split = ("has_answer_f1", "has_answer_exact_match", "no_answer_f1", "no_answer_exact_match")
+        return dict.fromkeys(("f1", "exact_match", *(split if self.unanswerable else ())), True)
+
+    @classmethod
+    def fitting(cls, rows: Sequence[Row]) -> dict[str, Any]:
+        cells = [row["answers"] for row in rows]
+        texts = [cell["text"] if isinstance(cell, Mapping) else cell for cell in cells]  # the hub's layout, or SQuAD's
+        return {} if all(texts) else {"unanswerable": True}
+
+    def problem(self, row: Row) -> str | None:
+        if not row["answers"] and not self.unanswerable:
+            return "answers is empty. Expected an answer, or task.unanswerable: true for a set like SQuAD 2.0"
+        told = (_misplaced(answer, row["context"]) for answer in row["answers"])
+        return next((f"answers: {sentence}" for sentence in told if sentence), None)
+
+    def labels(self, rows: Iterable[Row]) -> list[str]:
+        """None: positions are predicted, not classes."""
+        return []
+
+    def inputs(self, row: Row) -> Row:
+        for name in self.texts:
+            if not isinstance(row.get(name), str):
+                raise DataError(f"{name} is {row.get(name)!r:.60}. Expected a string as `question`, one as `context`.")
+        return super().inputs(row)
+
+    def limit(self, tokenizer: Encoder, max_length: int) -> None:
+        """Window contexts at max_length tokens from now on. ParamsError when the windows would never move on."""
+        stride = max_length // 4 if self.stride is None else self.stride
+        if self.max_question_length + stride + SPARE >= max_length:
+            raise ParamsError(
+                f"tokenize.max_length: is {max_length}, which leaves no room for the context beside "
+                f"task.max_question_length ({self.max_question_length}) and task.stride ({stride}). Raise it, or lower "
+                "one of them."
+            )
+        tokenizer.enable_truncation(max_length, stride=stride, strategy="only_second")
+
+    def encode(self, tokenizer: Encoder, rows: Sequence[Row], labels: Sequence[str]) -> list[Feature]:
+        questions = self._cut(tokenizer, [row["question"] for row in rows])
+        pairs = [(question, row["context"]) for question, row in zip(questions, rows, strict=True)]
+        features: list[Feature] = []
+        for row, encoding in zip(rows, tokenizer.encode_batch(pairs), strict=True):
+            for number, window in enumerate((encoding, *encoding.overflowing)):
+                of_context = [sequence == 1 for sequence in window.sequence_ids]
+                places = [place if ours else (NO_PLACE, NO_PLACE)
+                          for place, ours in zip(window.offsets, of_context, strict=True)]  # fmt: skip
+                starts, ends = (list(each) for each in zip(*places, strict=True))
+                feature = {"window": number, "input_ids": window.ids, "token_type_ids": window.type_ids,
+                           "starts": starts, "ends": ends}  # fmt: skip
+                if row.get("answers") is not None:
+                    feature["labels"] = _positions(feature, row["answers"])
+                features.append(feature)
+        return features
+
+    def _cut(self, tokenizer: Encoder, questions: Sequence[str]) -> list[str]:
+        """Questions, each without what is beyond max_question_length tokens. They are encoded as the second text of
+        a pair, for only that one is cut."""
+        encodings = tokenizer.encode_batch([("", question) for question in questions])
+        ends = [[end for (_, end), sequence in zip(each.offsets, each.sequence_ids, strict=True) if sequence == 1]
+                for each in encodings]  # fmt: skip
+        most = self.max_question_length
+        return [
+            question[: each[most - 1]] if len(each) > most else question
+            for question, each in zip(questions, ends, strict=True)
+        ]
+
+    def head(self, labels: Sequence[str]) -> Head:
+        return Head("AutoModelForQuestionAnswering", {"num_labels": 2}, outputs=("start_logits", "end_logits"))
+
+    def condense(self, logits: NDArray[Any]) -> NDArray[Any]:
+        """(features, 2, tokens) to (features, tokens, 2)."""
+        return logits.swapaxes(1, 2)
+
+    def decode(
+        self, outputs: Sequence[NDArray[Any]], features: Sequence[Feature], rows: Sequence[Row], labels: Sequence[str]
+    ) -> list[Prediction]:
+        """answer; start and end, in characters of the context; score, its probability; null_score, that of no answer.
+
+        Of several windows the likeliest span counts, and the one that is least sure to hold no answer. Where no answer
+        is given it is empty, without start and end.
+        """
+        remaining = iter(outputs)
+        return [
+            self._prediction(row["context"], windows, [next(remaining) for _ in windows])
+            for row, windows in zip(rows, by_row(features), strict=True)
+        ]
+
+    def _prediction(self, context: str, windows: Sequence[Feature], outputs: Sequence[NDArray[Any]]) -> Prediction:
+        spans, nulls = [], []
+        for window, output in zip(windows, outputs, strict=True):
+            first, last = softmax(output[: len(window["input_ids"])].T)  # (tokens,) each
+            nulls.append(float(first[0] * last[0]))
+            spans.append(self._best_span(window, first, last))
+        best_span, null = max(spans, key=lambda span: span.score), min(nulls)
+        scores = {"score": best_span.score, "null_score": null}
+        is_null = self.unanswerable and null > best_span.score * math.exp(self.null_threshold)
+        if is_null or not best_span.score:
+            return {"answer": "", "start": None, "end": None, **scores}
+        start, end = best_span.start, best_span.end
+        return {"answer": context[start:end], "start": start, "end": end, **scores}
+
+    def _best_span(self, window: Feature, first: NDArray[Any], last: NDArray[Any]) -> Span:
+        """The likeliest span of the context in a window. first, last: of each token, the probability to be that."""
+        context = np.flatnonzero(np.array(window["starts"]) != NO_PLACE)
+        if not len(context):
+            return Span(0.0, 0, 0)
+        firsts, lasts = (self._likeliest(context, each) for each in (first, last))
+        lengths = lasts - firsts[:, None] + 1
+        joint = np.where((lengths > 0) & (lengths <= self.max_answer_length), first[firsts][:, None] * last[lasts], 0)
+        i, j = np.unravel_index(joint.argmax(), joint.shape)
+        return Span(float(joint[i, j]), window["starts"][firsts[i]], window["ends"][lasts[j]])
+
+    def _likeliest(self, positions: NDArray[Any], probabilities: NDArray[Any]) -> NDArray[Any]:
+        return positions[np.argsort(-probabilities[positions], kind="stable")[: self.n_best_size]]
+
+    def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:
+        """Each row's own score is its F1."""
+        gold = [[answer["text"] for answer in row["answers"]] for row in rows]
+        pairs = [(prediction["answer"], texts) for prediction, texts in zip(predictions, gold, strict=True)]
+        per_row = {name: np.array([best(measure, *pair) for pair in pairs])
+                   for name, measure in (("f1", token_f1), ("exact_match", exact_match))}  # fmt: skip
+        parts = {"": np.ones(len(rows), bool)}
+        if self.unanswerable:
+            parts |= {"has_answer_": np.array([bool(texts) for texts in gold])}
+            parts |= {"no_answer_": ~parts["has_answer_"]}
+        metrics = {
+            f"{part}{name}": float(points[chosen].mean())
+            for part, chosen in parts.items()
+            if chosen.any()
+            for name, points in per_row.items()
+        }
+        return Score(metrics, per_row["f1"])
+
+    def mistake(self, row: Row, prediction: Prediction) -> Mistake:
+        gold = " | ".join(dict.fromkeys(answer["text"] for answer in row["answers"]))
+        score = prediction["score"] if prediction["answer"] else prediction["null_score"]
+        text = f"{row['question']}\n{row['context']}"
+        return Mistake(text, gold or NO_ANSWER, prediction["answer"] or NO_ANSWER, score)
+
+    def plots(
+        self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]
+    ) -> dict[str, list[dict[str, Any]]]:
+        """F1 of each row beside the length of its first gold answer, in words; 0 where it has none."""
+        points = self.score(predictions, rows, labels).per_row
+        lengths = [len(row["answers"][0]["text"].split()) if row["answers"] else 0 for row in rows]
+        table = [{"answer_words": n, "f1": round(float(f1), 6)} for n, f1 in zip(lengths, points, strict=True)]
+        return {"answer_length": table}
+
+
+def _misplaced(answer: Mapping[str, Any], context: str) -> str | None:
+    """What is wrong with the place of an answer, in a sentence."""
+    text, start = answer["text"], answer["answer_start"]
+    if not text.strip():
+        return f"the answer at character {start} is blank"
+    if start >= 0 and context.startswith(text, start):
+        return None
+    there = context[start : start + len(text)] if start >= 0 else ""
+    found = f"the context has {there!r}" if there else f"which is outside the context (0 to {len(context)})"
+    at = context.find(text)
+    advice = f"It stands at {at}" if at >= 0 else "It stands nowhere in the context"
+    return f"{text!r} should begin at character {start}, {'where ' if there else ''}{found}. {advice}"
+
+
+def _positions(window: Feature, answers: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Positions of the first and the last token of the first answer; both 0 where a window does not hold all of it."""
+    starts, ends = np.array(window["starts"]), np.array(window["ends"])
+    context = np.flatnonzero(starts != NO_PLACE)
+    if not answers or not len(context):
+        return [0, 0]
+    start = answers[0]["answer_start"]
+    end = start + len(answers[0]["text"])
+    touched = context[(ends[context] > start) & (starts[context] < end)]
+    whole = len(touched) and starts[context[0]] <= start and ends[context[-1]] >= end
+    return [int(touched[0]), int(touched[-1])] if whole else [0, 0]
+
+
+TASK = QuestionAnswering
