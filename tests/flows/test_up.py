@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def site(tmp_path: Path, toy_checkpoint: Path) -> Site:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
+def database(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     """The environment that names the databases: nothing for sqlite."""
     if request.param == "sqlite":
         yield {}
@@ -33,11 +34,8 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[st
     if not shutil.which("initdb") or (os.geteuid() == 0 and not shutil.which("runuser")):
         pytest.skip("PostgreSQL's initdb is not on this machine")
     port = free_port()
-    folder = tmp_path / "postgres"
-    folder.mkdir()
-    for part in (folder, *folder.parents):  # root hands over to a user who must get there
-        if part.owner() == "root" and str(part).startswith("/tmp/"):
-            part.chmod(0o755)
+    folder = Path(tempfile.mkdtemp(prefix="tuneline-postgres-"))  # pytest's own folders are closed to other users
+    folder.chmod(0o755)
     as_owner = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     if as_owner:
         shutil.chown(folder, "postgres")
@@ -55,6 +53,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[st
         }
     finally:
         run(*as_owner, "pg_ctl", "-D", data, "-m", "immediate", "stop", cwd=folder)
+        shutil.rmtree(folder)
 
 
 def start(site: Site) -> None:
