@@ -16,7 +16,7 @@ CURVE = [{"step": 1, "epoch": 0.5, "train_loss": 0.7}, {"step": 2, "epoch": 1.0,
 @pytest.fixture
 def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")  # MLflow sets it: restore it
     return tracking.connect()
 
 

@@ -77,6 +77,7 @@ def server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     (strange / "README.md").write_text("weights to follow")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
         client = tracking.connect()
         for name, folder in (("toys", model), ("twice", model), ("twice", turned), ("strange", strange)):
             digest = tree_digest(folder)
