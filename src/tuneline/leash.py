@@ -24,8 +24,9 @@ def tie_to_parent() -> None:
     """
     if sys.platform != "linux":
         return
+    parent = os.getppid()  # 1 in a container is a parent like any other
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() == 1 and os.getpid() != 1:  # it went while this process was starting
+    if os.getppid() != parent:  # it went just now
         sys.exit(f"{sys.argv[0]}: the process that started this one is gone")
 
 
