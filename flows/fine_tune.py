@@ -17,15 +17,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows import artifacts
 from flows.parameters import Chosen, Overrides, Recipe, choose, choose_for_data, deployed_params
-from flows.stage_runner import REFUSED, STAGES, stage_task
+from flows.stage_runner import REFUSED, command_task, stage_command
 from flows.workspaces import Workspace, bring_raw_data, save_experiment, workspace
 from tuneline import layout
+from tuneline.cli import STAGES
 from tuneline.errors import PipelineError
 from tuneline.leash import tie_to_parent
 from tuneline.params import Params
 
 HOUR = 3600.0
-TASKS = {stage: stage_task(stage) for stage in STAGES}
+TASKS = {stage: command_task(stage) for stage in STAGES}
 
 
 class TimeOuts(BaseModel):
@@ -109,7 +110,7 @@ def _run_all(place: Workspace, timeouts: TimeOuts) -> State[None]:
     env = {**place.env(), "TUNELINE_EXPERIMENT": place.experiment, "TUNELINE_FLOW_RUN": str(flow_run.get_id())}
     for stage in STAGES:
         task = TASKS[stage].with_options(timeout_seconds=timeouts.of(stage))
-        state = task(place.folder, env, return_state=True)
+        state = task(stage_command(stage), place.folder, env, return_state=True)
         if not state.is_completed():
             raise _StageEnded(Failed(name=state.name, message=_last_words(stage, state, place)))
         if stage == "validate":

@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from tuneline import host, layout
 from tuneline.digests import inputs_digest
 from tuneline.leash import tie_to_parent
+from tuneline.params import read_params
 
 LOCK = Path("dvc.lock")
 
@@ -35,10 +36,10 @@ def repro(stage: str) -> int:
 
 
 def _key(stage: str) -> str:
-    """The digest of the stage's inputs, from the params as the file has them."""
+    """The digest of the stage's inputs, the same that names the checkpoints of fine-tune."""
     pipeline: Any = YAML(typ="safe").load(layout.PIPELINE)
-    params: Any = YAML(typ="safe").load(layout.PARAMS)
-    return inputs_digest(stage, {name: params[name] for name in pipeline["stages"][stage]["params"]})[:32]
+    sections = pipeline["stages"][stage]["params"]
+    return inputs_digest(stage, read_params(*sections).dump())[:32]
 
 
 if __name__ == "__main__":

@@ -7,16 +7,15 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-from prefect import flow, get_run_logger, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.tasks import exponential_backoff
 from pydantic import Field
 
-from flows.stage_runner import run_command, state_of, worth_a_retry
+from flows.stage_runner import command_task
 from tuneline.leash import tie_to_parent
 
 TextFile = Annotated[str, Field(pattern=r"(?i)\.(csv|tsv|parquet)$")]
+TASK = command_task("score")
 
 
 @flow(name="score", persist_result=False)
@@ -39,18 +38,8 @@ def score(
     """
     tie_to_parent()
     options = [f"--column={ours}={theirs}" for ours, theirs in columns.items()]
-    arguments = [f"--rows-per-part={rows_per_part}", *options, "--", model, source, output]
-    state: State[Any] = score_file(arguments, return_state=True)
-    return state
-
-
-@task(
-    name="score", task_run_name="score", cache_policy=NO_CACHE, persist_result=False,
-    retries=3, retry_delay_seconds=exponential_backoff(backoff_factor=10), retry_jitter_factor=0.5,
-    retry_condition_fn=worth_a_retry,
-)  # fmt: skip
-def score_file(arguments: list[str]) -> State[Any]:
     python = [sys.executable, "-m"]
+    arguments = [f"--rows-per-part={rows_per_part}", *options, "--", model, source, output]
     command = [*python, "tuneline.leash", *python, "tuneline", "score", *arguments]
-    ending = run_command(command, Path.cwd(), {}, log=get_run_logger().info)
-    return state_of("score", ending)
+    state: State[Any] = TASK(command, Path.cwd(), {}, return_state=True)
+    return state

@@ -21,7 +21,6 @@ from flows.artifacts import Progress
 from tuneline.errors import PipelineError, ServerAway
 from tuneline.leash import end_group
 
-STAGES = ("validate", "tokenize", "fine-tune", "evaluate", "register")
 KEPT_LINES = 500  # the last ones, to tell how a stage ended
 GRACE_SECONDS = 20.0  # between SIGTERM and SIGKILL
 REFUSED, INTERRUPTED = "Refused", "Interrupted"  # a person must mend it · a retry can
@@ -41,12 +40,13 @@ class Ending:
     unchanged: bool = False  # DVC had the result already
 
 
-def stage_task(stage: str) -> Task[..., State[Any]]:
-    """The Prefect task of one stage. DVC is its cache; only what a retry can mend is tried again."""
+def command_task(name: str) -> Task[..., State[Any]]:
+    """The Prefect task that runs a command of this name. DVC is its cache; only what a retry can mend is tried
+    again."""
 
     @task(
-        name=stage,
-        task_run_name=stage,
+        name=name,
+        task_run_name=name,
         cache_policy=NO_CACHE,
         persist_result=False,
         retries=3,
@@ -54,12 +54,15 @@ def stage_task(stage: str) -> Task[..., State[Any]]:
         retry_jitter_factor=0.5,
         retry_condition_fn=worth_a_retry,
     )
-    def run(folder: Path, env: dict[str, str]) -> State[Any]:
-        command = [sys.executable, str(ROOT / "flows/repro.py"), stage]
-        ending = run_command(command, folder, env, log=get_run_logger().info)
-        return state_of(stage, ending)
+    def run(command: list[str], folder: Path, env: dict[str, str]) -> State[Any]:
+        return state_of(name, run_command(command, folder, env, log=get_run_logger().info))
 
     return run
+
+
+def stage_command(stage: str) -> list[str]:
+    """What brings a stage up to date in a workspace."""
+    return [sys.executable, str(ROOT / "flows/repro.py"), stage]
 
 
 def worth_a_retry(task: Task[..., Any], task_run: Any, state: State[Any]) -> bool:
