@@ -22,9 +22,10 @@ from tuneline.checkpoints import find_checkpoint, load_tokenizer
 from tuneline.digests import file_digest, tree_digest
 from tuneline.errors import DataError, PipelineError, StorageError, TrackingError
 from tuneline.inference import Predictor
+from tuneline.modelling import initial_model
 from tuneline.params import read_params
 from tuneline.parts import Manifest
-from tuneline.training import fine_tune, load_model
+from tuneline.training import fine_tune
 
 from .conftest import PARAMS
 
@@ -46,17 +47,17 @@ def model(toy_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         for word in opinions
         for thing in ("kettle", "lamp", "phone", "", "it is a", "the lamp is very", "was not") * 3
     ]
-    classifier = load_model(checkpoint, params.task.head(LABELS), params.model, seed=0)
+    classifier = initial_model(checkpoint, params.task.head(LABELS), params.model, seed=0)
     vocabulary = home / "vocabulary"
     shutil.copytree(toy_checkpoint, vocabulary)
     features = params.task.encode(load_tokenizer(toy_checkpoint), rows, LABELS)
     trained = fine_tune(
-        classifier, params.task, LABELS, params.train, (features, rows), ([], []),
+        classifier, params.task, LABELS, load_tokenizer(toy_checkpoint), params.train, (features, rows), ([], []),
         checkpoints=home / "checkpoints", callbacks=[],
     )  # fmt: skip
     trained.model.save_pretrained(home / "model")
     record = {"best": {}, "train_rows": len(rows), "steps": trained.steps, "inputs_digest": "d" * 64}
-    packaging.complete(home / "model", params, LABELS, vocabulary, checkpoint, 16, record)
+    packaging.complete(home / "model", params, params.task, LABELS, vocabulary, checkpoint, record)
     return home / "model"
 
 

@@ -10,10 +10,13 @@ from transformers import TrainerCallback
 
 from tuneline import curves
 from tuneline.checkpoints import find_checkpoint, load_tokenizer
+from tuneline.examples import Split
 from tuneline.inference import Predictor
+from tuneline.losses import balanced
+from tuneline.modelling import initial_model
 from tuneline.params import Model, Train
 from tuneline.tasks import task_class
-from tuneline.training import Split, Trained, _balanced, fine_tune, load_model
+from tuneline.training import Trained, fine_tune
 
 LABELS = ["bad", "good"]
 TASK = task_class("text-classification").model_validate({"name": "text-classification"})
@@ -32,9 +35,10 @@ def train(checkpoint: Path, folder: Path, callbacks: list[TrainerCallback] | Non
     found = find_checkpoint(Model(checkpoint=str(checkpoint)))
     defaults = {"learning_rate": 0.005, "num_train_epochs": 8, "per_device_train_batch_size": 8, "threads": 1}
     values = {**defaults, "early_stopping_patience": 8, **params}
-    model = load_model(found, TASK.head(LABELS), Model(dropout=0.1), seed=0)
+    model = initial_model(found, TASK.head(LABELS), Model(dropout=0.1), seed=0)
     return fine_tune(
-        model, TASK, LABELS, Train.model_validate(values), split(checkpoint, 64), split(checkpoint, 30, start=100),
+        model, TASK, LABELS, load_tokenizer(checkpoint), Train.model_validate(values),
+        split(checkpoint, 64), split(checkpoint, 30, start=100),
         checkpoints=folder, callbacks=callbacks or [],
     )  # fmt: skip
 
@@ -46,7 +50,7 @@ def weights(trained: Trained) -> torch.Tensor:
 def test_validation_scores_belong_to_their_rows(toy_checkpoint: Path, tmp_path: Path) -> None:
     trained = train(toy_checkpoint, tmp_path / "c")
     features, rows = split(toy_checkpoint, 30, start=100)
-    predictor = Predictor(TASK, LABELS, trained.model, None, 0)
+    predictor = Predictor(TASK, LABELS, trained.model, None)
     again = TASK.score(predictor.predict_features(features, rows), rows, LABELS).metrics
     assert trained.best["accuracy"] == again["accuracy"] == 1.0
     assert trained.best["loss"] == pytest.approx(again["loss"], rel=1e-4)
@@ -85,12 +89,13 @@ def test_training_stops_when_validation_no_longer_improves(toy_checkpoint: Path,
 
 def test_without_validation_rows_all_epochs_run(toy_checkpoint: Path, tmp_path: Path) -> None:
     found = find_checkpoint(Model(checkpoint=str(toy_checkpoint)))
-    model = load_model(found, TASK.head(LABELS), Model(), seed=0)
+    model = initial_model(found, TASK.head(LABELS), Model(), seed=0)
     params = Train(learning_rate=0.01, num_train_epochs=2, per_device_train_batch_size=8, threads=1)
     trained = fine_tune(
         model,
         TASK,
         LABELS,
+        load_tokenizer(toy_checkpoint),
         params,
         split(toy_checkpoint, 16),
         ([], []),
@@ -102,7 +107,7 @@ def test_without_validation_rows_all_epochs_run(toy_checkpoint: Path, tmp_path: 
 
 def test_balanced_weights_are_inverse_to_frequency() -> None:
     features = [{"labels": 0}] * 6 + [{"labels": 1}] * 2
-    assert _balanced(features, 2).tolist() == pytest.approx([8 / 12, 8 / 4])
+    assert balanced(features, 2).tolist() == pytest.approx([8 / 12, 8 / 4])
 
 
 def test_class_weights_and_smoothing_change_the_loss(toy_checkpoint: Path, tmp_path: Path) -> None:
@@ -114,5 +119,5 @@ def test_class_weights_and_smoothing_change_the_loss(toy_checkpoint: Path, tmp_p
 
 def test_dropout_from_params_reaches_the_model(toy_checkpoint: Path) -> None:
     found = find_checkpoint(Model(checkpoint=str(toy_checkpoint)))
-    config = load_model(found, TASK.head(LABELS), Model(dropout=0.33, attention_dropout=0.22), seed=0).config
+    config = initial_model(found, TASK.head(LABELS), Model(dropout=0.33, attention_dropout=0.22), seed=0).config
     assert (config.hidden_dropout_prob, config.attention_probs_dropout_prob) == (0.33, 0.22)

@@ -1,7 +1,7 @@
-"""A fine-tuned model folder, ready to predict. The same code evaluates, serves and scores."""
+"""A fine-tuned model folder, ready to predict. The same code validates, evaluates, serves and scores."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,15 @@ from tuneline.tasks import task_class
 from tuneline.tasks.base import Feature, Prediction, Row, Task
 
 BATCH_SIZE = 64
+Watch = Callable[[torch.Tensor, torch.Tensor], None]  # is shown the logits and the gold of each batch
 
 
 class Predictor:
     """Task, labels, tokenizer and weights of one model folder."""
 
-    def __init__(self, task: Task, labels: list[str], model: Any, tokenizer: Tokenizer | None, pad: int) -> None:
+    def __init__(self, task: Task, labels: list[str], model: Any, tokenizer: Tokenizer | None) -> None:
         self.task, self.labels, self.model, self.tokenizer = task, labels, model.eval(), tokenizer
-        self.collate = PadBatch(pad)
+        self.collate = PadBatch(model.config.pad_token_id or 0)
 
     @classmethod
     def load(cls, folder: Path) -> "Predictor":
@@ -35,7 +36,7 @@ class Predictor:
         tokenizer.no_padding()
         task.limit(tokenizer, facts["max_length"])
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(task, facts["labels"], model.to(device), tokenizer, model.config.pad_token_id or 0)
+        return cls(task, facts["labels"], model.to(device), tokenizer)
 
     def predict(self, rows: Sequence[Row]) -> list[Prediction]:
         """One prediction per row of raw columns (gold, if there, is not looked at)."""
@@ -45,21 +46,29 @@ class Predictor:
         return self.predict_features(self.task.encode(self.tokenizer, inputs, self.labels), inputs)
 
     def predict_features(
-        self, features: Sequence[Feature], rows: Sequence[Row], batch_size: int = BATCH_SIZE
+        self,
+        features: Sequence[Feature],
+        rows: Sequence[Row],
+        batch_size: int = BATCH_SIZE,
+        watch: Watch | None = None,
     ) -> list[Prediction]:
         """One prediction per row, in order. features: of these rows, in the same order."""
-        return self.task.decode(self.outputs(features, batch_size), features, rows, self.labels)
+        return self.task.decode(self.outputs(features, batch_size, watch), features, rows, self.labels)
 
-    def outputs(self, features: Sequence[Feature], batch_size: int = BATCH_SIZE) -> list[NDArray[Any]]:
-        """What the task keeps of the logits of every feature, in order."""
+    def outputs(
+        self, features: Sequence[Feature], batch_size: int = BATCH_SIZE, watch: Watch | None = None
+    ) -> list[NDArray[Any]]:
+        """What the task keeps of the logits of every feature, in order. The logits of all would fill the memory."""
         found: list[Any] = [None] * len(features)
         head = self.task.head(self.labels)
-        unlabelled = [{**feature, "labels": None} for feature in features]
         with torch.inference_mode():
             for positions in by_length(features, batch_size):
-                collated = self.collate([unlabelled[i] for i in positions])
+                collated = self.collate([features[i] for i in positions])
                 batch = {name: tensor.to(self.model.device) for name, tensor in collated.items()}
+                gold = batch.pop("labels", None)
                 logits = logits_of(head, self.model(**batch), batch["attention_mask"])
+                if watch is not None and gold is not None:
+                    watch(logits, gold)
                 for i, kept in zip(positions, self.task.condense(logits.float().cpu().numpy()), strict=True):
                     found[i] = kept
         return found

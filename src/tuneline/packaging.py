@@ -18,18 +18,21 @@ from mlflow.models import Model as MlflowModel
 from tuneline.checkpoints import TOKENIZER_FILES, Checkpoint
 from tuneline.closure import PACKAGE, closure
 from tuneline.params import Sections
+from tuneline.tasks.base import Task
 
 REQUIREMENTS = ["mlflow", "numpy", "pandas", "pydantic", "safetensors", "tokenizers", "torch", "transformers"]
 EPOCH = "1970-01-01 00:00:00"  # a model's bytes depend on its inputs, never on the time
 
 
-def complete(folder: Path, params: Sections, labels: list[str], vocabulary: Path, checkpoint: Checkpoint,
-             max_length: int, training: dict[str, Any]) -> None:  # fmt: skip
+def complete(folder: Path, params: Sections, task: Task, labels: list[str], vocabulary: Path,
+             checkpoint: Checkpoint, training: dict[str, Any]) -> None:  # fmt: skip
     """Put beside saved weights and config all that makes the folder a whole model."""
     for name in TOKENIZER_FILES:
         if (vocabulary / name).is_file():
             shutil.copyfile(vocabulary / name, folder / name)
-    facts = {"task": params.task.model_dump(mode="json"), "labels": labels, "max_length": max_length}
+    facts = {
+        "task": task.model_dump(mode="json"), "labels": labels, "max_length": params.tokenize.max_length
+    }  # fmt: skip
     (folder / "tuneline.json").write_text(json.dumps(facts, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     _add_code(folder / "code")
     pinned = [f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS]

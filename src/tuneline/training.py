@@ -1,32 +1,28 @@
-"""Fine-tuning: a checkpoint and features in, the best weights and their learning curve out."""
+"""Fine-tuning: a model and features in, the best weights and their learning curve out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import transformers
-from torch.nn.functional import cross_entropy
+from tokenizers import Tokenizer
 from transformers import (
     EarlyStoppingCallback,
-    EvalPrediction,
     Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
     TrainingArguments,
-    set_seed,
 )
 from transformers.trainer_utils import get_last_checkpoint
 
 from tuneline.batching import PadBatch, logits_of
-from tuneline.checkpoints import Checkpoint
-from tuneline.params import Model, Train
-from tuneline.tasks.base import IGNORED_LABEL, Feature, Head, Row, Task, by_row
-
-Split = tuple[Sequence[Feature], Sequence[Row]]  # features, and the rows they came from, in the same order
+from tuneline.examples import Examples, Split, TellEpoch
+from tuneline.inference import Predictor
+from tuneline.losses import LOSSES, Shape, balanced, terms
+from tuneline.params import Train
+from tuneline.tasks.base import Feature, Task
 
 
 @dataclass(frozen=True)
@@ -34,31 +30,14 @@ class Trained:
     """A fine-tuned model, with the points logged on the way."""
 
     model: Any
+    task: Task  # with what was chosen on the validation split
     history: list[dict[str, float]]
     steps: int
     best: dict[str, float]  # validation scores of the weights that were kept; empty without validation
 
 
-def load_model(checkpoint: Checkpoint, head: Head, model: Model, seed: int) -> Any:
-    """The checkpoint with a fresh head, seeded. Weights are read from safetensors only."""
-    set_seed(seed)
-    transformers.utils.logging.set_verbosity_error()
-    config = transformers.AutoConfig.from_pretrained(checkpoint.folder, **head.config)
-    for value, names in (
-        (model.dropout, ("hidden_dropout_prob", "dropout", "classifier_dropout", "seq_classif_dropout")),
-        (model.attention_dropout, ("attention_probs_dropout_prob", "attention_dropout")),
-    ):
-        for name in names:
-            if value is not None and hasattr(config, name):
-                setattr(config, name, value)
-    auto_class = getattr(transformers, head.auto_class)
-    return auto_class.from_pretrained(
-        checkpoint.folder, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-    )
-
-
 def fine_tune(
-    model: Any, task: Task, labels: list[str], params: Train, train: Split, validation: Split,
+    model: Any, task: Task, labels: list[str], tokenizer: Tokenizer, params: Train, train: Split, validation: Split,
     *, checkpoints: Path, callbacks: list[TrainerCallback],
 ) -> Trained:  # fmt: skip
     """Train until the epochs are done or the validation score stops rising; keep the best weights.
@@ -69,48 +48,67 @@ def fine_tune(
     if params.threads:
         torch.set_num_threads(params.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    watching = bool(validation[0])
-    validation = _longest_first(validation)
+    examples, watching = Examples(train, task, tokenizer, params.seed), bool(validation[0])
     metric = params.metric_for_best_model or task.default_metric
     stop_early = EarlyStoppingCallback(params.early_stopping_patience, params.early_stopping_threshold)
     trainer = _Trainer(
-        head=task.head(labels),
+        task=task,
+        labels=labels,
+        shape=_shape(params, train[0], len(labels)),
+        validation=validation,
         model=model,
         args=_arguments(params, checkpoints, metric, watching, greater_is_better=task.metrics[metric]),
-        train_dataset=_Features(train[0]),
-        eval_dataset=_Features(validation[0]) if watching else None,
+        train_dataset=examples,
+        eval_dataset=validation[0] if watching else None,
         data_collator=PadBatch(model.config.pad_token_id or 0),
-        compute_metrics=_compute_metrics(task, labels, validation),
-        preprocess_logits_for_metrics=_condense(task),
-        compute_loss_func=_loss(params, train[0], len(labels)),
-        callbacks=[_LogEpochs(), *callbacks, *([stop_early] if watching else [])],
+        callbacks=[TellEpoch(examples), _LogEpochs(), *callbacks, *([stop_early] if watching else [])],
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None)
     history = [point for point in trainer.state.log_history if "train_runtime" not in point]
-    return Trained(trainer.model, history, trainer.state.global_step, _best(history, metric, task))
+    best = _best(history, metric, task)
+    if watching and task.fits:
+        outputs = Predictor(task, labels, trainer.model, None).outputs(validation[0], params.per_device_eval_batch_size)
+        task = task.fitted(outputs, *validation, labels)
+        best |= task.score(task.decode(outputs, *validation, labels), validation[1], labels).metrics
+    return Trained(trainer.model, task, history, trainer.state.global_step, best)
 
 
 class _Trainer(Trainer):
-    """The Trainer, with the logits of any head as one tensor, and with validation in order."""
+    """The Trainer, with the loss that the head names, and validation by the code that serves the model."""
 
-    def __init__(self, head: Head, **options: Any) -> None:
-        super().__init__(**options)
-        self.head = head
+    def __init__(self, *, task: Task, labels: list[str], shape: Shape, validation: Split, **options: Any) -> None:
+        self.task, self.labels, self.shape, self.validation = task, labels, shape, validation
+        self.head = task.head(labels)
+        self.sum_of_losses = LOSSES[self.head.loss]
+        # With a loss function of ours the Trainer counts the labels of a whole step, over accumulated batches.
+        super().__init__(compute_loss_func=self.sum_of_losses, **options)
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
-        def forward(**batch: Any) -> dict[str, torch.Tensor]:
-            return {"logits": logits_of(self.head, model(**batch), batch["attention_mask"])}
+    def compute_loss(  # type: ignore[override]  # the Trainer's return_outputs is for its own evaluation
+        self, model: Any, inputs: dict[str, Any], *, num_items_in_batch: torch.Tensor | int | None = None, **_: Any
+    ) -> torch.Tensor:
+        """The loss of a batch, averaged over all labels of its step."""
+        gold = inputs.pop("labels")
+        logits = logits_of(self.head, model(**inputs), inputs["attention_mask"])
+        total = self.sum_of_losses(logits.float(), gold, self.shape)
+        return total / (terms(gold) if num_items_in_batch is None else num_items_in_batch)
 
-        return super().compute_loss(forward, inputs, *args, **options)  # type: ignore[arg-type]  # it only calls it
+    def evaluate(self, *_: Any, **options: Any) -> dict[str, float]:
+        """Validation scores, and the plain loss (no smoothing, no weights)."""
+        losses: list[float] = []
+        counts: list[int] = []
 
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> torch.utils.data.DataLoader[Any]:
-        """The Trainer would group these rows by length too, and predictions be scored against the gold of others."""
-        assert isinstance(self.eval_dataset, _Features)
-        loader = torch.utils.data.DataLoader(
-            self.eval_dataset, batch_size=self.args.eval_batch_size, collate_fn=self.data_collator
-        )
-        prepared: torch.utils.data.DataLoader[Any] = self.accelerator.prepare(loader)
-        return prepared
+        def watch(logits: torch.Tensor, gold: torch.Tensor) -> None:
+            losses.append(float(self.sum_of_losses(logits.float(), gold, Shape())))
+            counts.append(terms(gold))
+
+        features, rows = self.validation
+        predictor = Predictor(self.task, self.labels, self.model, None)
+        predictions = predictor.predict_features(features, rows, self.args.per_device_eval_batch_size, watch)
+        scores = self.task.score(predictions, rows, self.labels).metrics | {"loss": sum(losses) / sum(counts)}
+        metrics = {f"eval_{name}": value for name, value in scores.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
 
 
 class _LogEpochs(TrainerCallback):
@@ -123,25 +121,9 @@ class _LogEpochs(TrainerCallback):
         control.should_log = True
 
 
-class _Features(torch.utils.data.Dataset[Feature]):
-    """Features as the Trainer wants them; `length` lets it group rows of like length."""
-
-    def __init__(self, features: Sequence[Feature]) -> None:
-        self.features = features
-        self.column_names = ["length"]
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def __getitem__(self, index: int) -> Feature:
-        return self.features[index]
-
-
-def _longest_first(split: Split) -> Split:
-    """The same rows in an order where batches hold like lengths, which saves padding."""
-    features, rows = by_row(split[0]), split[1]
-    order = sorted(range(len(rows)), key=lambda i: -len(features[i][0]["input_ids"]))
-    return [feature for i in order for feature in features[i]], [rows[i] for i in order]
+def _shape(params: Train, features: Sequence[Feature], labels: int) -> Shape:
+    weights = balanced(features, labels) if params.class_weights == "balanced" else None
+    return Shape(params.label_smoothing_factor, weights)
 
 
 def _arguments(
@@ -165,52 +147,6 @@ def _arguments(
         dataloader_pin_memory=torch.cuda.is_available(),
         disable_tqdm=False,
     )
-
-
-def _condense(task: Task) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """Keep of each batch what the task decodes from. The logits of a whole split would fill the memory."""
-
-    def condense(logits: torch.Tensor, gold: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(task.condense(logits.float().cpu().numpy())).to(logits.device)
-
-    return condense
-
-
-def _compute_metrics(task: Task, labels: list[str], validation: Split) -> Callable[[EvalPrediction], dict[str, float]]:
-    features, rows = validation
-
-    def compute(outputs: EvalPrediction) -> dict[str, float]:
-        predictions = task.decode(list(np.asarray(outputs.predictions)), features, rows, labels)
-        scores = task.score(predictions, rows, labels).metrics
-        return {name: value for name, value in scores.items() if name != "loss"}  # the Trainer brings its own loss
-
-    return compute
-
-
-def _loss(params: Train, features: Sequence[Feature], labels: int) -> Callable[..., torch.Tensor]:
-    """Cross entropy (nats), with label smoothing and class weights, averaged over all labels of a step."""
-    weights = _balanced(features, labels) if params.class_weights == "balanced" else None
-
-    def loss(outputs: Any, gold: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None) -> torch.Tensor:
-        logits = outputs["logits"].float()
-        total = cross_entropy(
-            logits.view(-1, logits.shape[-1]),
-            gold.view(-1),
-            weight=None if weights is None else weights.to(logits.device),
-            label_smoothing=params.label_smoothing_factor if logits.requires_grad else 0.0,
-            reduction="sum",
-            ignore_index=IGNORED_LABEL,
-        )
-        return total / (num_items_in_batch if num_items_in_batch is not None else (gold != IGNORED_LABEL).sum())
-
-    return loss
-
-
-def _balanced(features: Sequence[Feature], labels: int) -> torch.Tensor:
-    """Weights of shape (labels,), inverse to frequency, with mean 1 over all gold labels."""
-    gold = np.concatenate([np.atleast_1d(feature["labels"]) for feature in features])
-    counts = np.bincount(gold[gold != IGNORED_LABEL], minlength=labels)
-    return torch.tensor(counts.sum() / (labels * np.maximum(counts, 1)), dtype=torch.float32)
 
 
 def _best(history: Sequence[dict[str, float]], metric: str, task: Task) -> dict[str, float]:

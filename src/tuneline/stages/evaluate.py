@@ -27,7 +27,7 @@ SECTIONS = ("data", "task", "model", "tokenize", "train", "evaluate")
 def run(params: Sections) -> None:
     devices.lease("evaluate", params.train.device)
     predictor = Predictor.load(layout.MODEL)
-    task, labels = params.task, predictor.labels
+    task, labels = predictor.task, predictor.labels
     features, rows = (
         read_rows(split_file(layout.TOKENIZED, "test")),
         read_rows(split_file(layout.VALIDATED, "test")),

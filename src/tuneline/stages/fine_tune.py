@@ -4,17 +4,20 @@ import json
 import shutil
 from typing import Any
 
+from tokenizers import Tokenizer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tuneline import curves, devices, layout, packaging
-from tuneline.checkpoints import find_checkpoint
+from tuneline.checkpoints import find_checkpoint, load_tokenizer
 from tuneline.digests import inputs_digest
+from tuneline.examples import Split
 from tuneline.layout import split_file, staged
 from tuneline.log import report
+from tuneline.modelling import initial_model
 from tuneline.params import Sections
 from tuneline.parquet import read_rows
 from tuneline.tracking import LiveRun
-from tuneline.training import Split, fine_tune, load_model
+from tuneline.training import fine_tune
 
 SECTIONS = ("task", "model", "tokenize", "train")
 EXPERIMENT = "tuneline"
@@ -26,14 +29,14 @@ def run(params: Sections) -> None:
     checkpoint = find_checkpoint(params.model)
     labels = json.loads((layout.VOCABULARY / "labels.json").read_text(encoding="utf-8"))
     train, validation = _split("train"), _split("validation")
-    model = load_model(checkpoint, params.task.head(labels), params.model, params.train.seed)
+    model = initial_model(checkpoint, params.task.head(labels), params.model, params.train.seed)
     live = LiveRun(EXPERIMENT, digest, params.dump(), layout.STATE / "metrics" / f"{digest}.jsonl")
     checkpoints = layout.STATE / "checkpoints" / digest
     if checkpoints.is_dir():
         report("fine-tune", "goes on from the last checkpoint of a run that was cut short")
     with layout.storage_errors():
         trained = fine_tune(
-            model, params.task, labels, params.train, train, validation,
+            model, params.task, labels, _tokenizer(params), params.train, train, validation,
             checkpoints=checkpoints, callbacks=[_Live(live)],
         )  # fmt: skip
     curve = curves.from_history(trained.history)
@@ -47,13 +50,19 @@ def run(params: Sections) -> None:
     }
     with staged(layout.MODEL, layout.TRAINING, layout.LEARNING_CURVE) as [folder, training, learning_curve]:
         trained.model.save_pretrained(folder)
-        packaging.complete(folder, params, labels, layout.VOCABULARY, checkpoint, params.tokenize.max_length, record)
+        packaging.complete(folder, params, trained.task, labels, layout.VOCABULARY, checkpoint, record)
         training.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         curves.write(learning_curve, curve)
     live.finish(curve)
     shutil.rmtree(checkpoints, ignore_errors=True)
     scores = ", ".join(f"{name} {value:.4f}" for name, value in trained.best.items())
     report("fine-tune", f"{trained.steps:,} steps over {len(train[1]):,} rows; validation: {scores or 'none'}")
+
+
+def _tokenizer(params: Sections) -> Tokenizer:
+    tokenizer = load_tokenizer(layout.VOCABULARY)
+    params.task.limit(tokenizer, params.tokenize.max_length)
+    return tokenizer
 
 
 def _split(name: str) -> Split:

@@ -1,6 +1,6 @@
 """What a task answers for. The pipeline asks these questions in the order of a row's life:
 
-    columns · problem · labels · limit · encode · head · condense · decode · score · mistake · plots
+    columns · problem · labels · limit · encode · head · condense · decode · fitted · score · mistake · plots
 
 A task is also the typed `task:` section of params.yaml. A task module imports neither torch nor transformers:
 what it says about them, it says by name, so that validate and tokenize never load them.
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
@@ -20,6 +21,7 @@ Row = Mapping[str, Any]
 Feature = dict[str, Any]
 Prediction = dict[str, Any]
 
+LOSS_OPTIONS = frozenset({"label_smoothing_factor", "class_weights"})  # keys of `train:` that shape a loss
 IGNORED_LABEL = -100  # transformers' losses skip positions with this label
 
 # What a column can hold → its Arrow type. In lists, one cell holds all that belongs to a whole text.
@@ -62,6 +64,7 @@ class Head:
     auto_class: str
     config: dict[str, Any] = field(default_factory=dict)
     outputs: tuple[str, ...] = ("logits",)  # several of them each score the tokens: a position is predicted by each
+    loss: str = "cross_entropy"  # of losses.LOSSES: what training lowers
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class Task(BaseModel):
     windows: ClassVar[bool] = False  # a long row becomes overlapping windows: nothing of it is cut
     compared: ClassVar[str] = "rows"  # what a confusion matrix counts
     kept_together: ClassVar[str | None] = None  # rows alike in this column share a split, where params name no group
-    predicts_positions: ClassVar[bool] = False  # labels are positions of tokens, not codes of classes
+    fits: ClassVar[bool] = False  # something of it is chosen on the validation split
     baseline: ClassVar[str | None] = None  # name in baselines.BASELINES
 
     @property
@@ -121,6 +124,11 @@ class Task(BaseModel):
     @abstractmethod
     def answer_types(self) -> Mapping[str, str]:
         """Arrow type of each part of a prediction that a scored file carries, by name."""
+
+    @property
+    def loss_options(self) -> frozenset[str]:
+        """Those of LOSS_OPTIONS that make sense."""
+        return LOSS_OPTIONS
 
     @property
     def counted(self) -> str:
@@ -160,6 +168,10 @@ class Task(BaseModel):
         Where a row gives several, its second one has `window` 1, its third 2.
         """
 
+    def varied(self, feature: Feature, tokenizer: Encoder, random: np.random.Generator) -> Feature:
+        """A training feature as one epoch reads it."""
+        return feature
+
     @abstractmethod
     def head(self, labels: Sequence[str]) -> Head:
         """The model class and config of the head that fits the label set."""
@@ -176,6 +188,15 @@ class Task(BaseModel):
 
         outputs: condensed logits of each feature; where they have an axis for tokens, padding may follow.
         """
+
+    def fitted(
+        self, outputs: Sequence[NDArray[Any]], features: Sequence[Feature], rows: Sequence[Row], labels: Sequence[str]
+    ) -> Task:
+        """The task with what is best chosen on the validation split, such as thresholds. It is saved with the model.
+
+        Asked only of a task that `fits`. The arguments are those of decode.
+        """
+        return self
 
     @abstractmethod
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:

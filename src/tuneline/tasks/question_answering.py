@@ -91,7 +91,7 @@ class QuestionAnswering(Task):
     }
     windows: ClassVar = True
     kept_together: ClassVar = "context"
-    predicts_positions: ClassVar = True
+    loss_options: ClassVar = frozenset()
 
     @property
     def metrics(self) -> dict[str, bool]:

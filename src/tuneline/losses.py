@@ -1,0 +1,51 @@
+"""What training lowers: logits and gold in, a sum and how many terms it has out. A head names one of LOSSES."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from tuneline.tasks.base import IGNORED_LABEL, Feature
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What params say of the loss. weights: of each class, (classes,), or None."""
+
+    label_smoothing_factor: float = 0.0
+    weights: torch.Tensor | None = None
+
+    def on(self, device: torch.device) -> torch.Tensor | None:
+        return None if self.weights is None else self.weights.to(device)
+
+
+Loss = Callable[[torch.Tensor, torch.Tensor, Shape], torch.Tensor]
+
+
+def cross_entropy(logits: torch.Tensor, gold: torch.Tensor, shape: Shape) -> torch.Tensor:
+    """Sum in nats. logits: (..., classes); gold: (...), codes of classes or IGNORED_LABEL."""
+    return functional.cross_entropy(
+        logits.view(-1, logits.shape[-1]),
+        gold.view(-1),
+        weight=shape.on(logits.device),
+        label_smoothing=shape.label_smoothing_factor,
+        reduction="sum",
+        ignore_index=IGNORED_LABEL,
+    )
+
+
+LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy}
+
+
+def terms(gold: torch.Tensor) -> int:
+    """How many terms the loss of a batch sums."""
+    return int((gold != IGNORED_LABEL).sum())
+
+
+def balanced(features: Sequence[Feature], labels: int) -> torch.Tensor:
+    """Weights of shape (labels,), inverse to frequency, with mean 1 over all gold labels."""
+    gold = np.concatenate([np.atleast_1d(feature["labels"]) for feature in features])
+    counts = np.bincount(gold[gold != IGNORED_LABEL], minlength=labels)
+    return torch.tensor(counts.sum() / (labels * np.maximum(counts, 1)), dtype=torch.float32)

@@ -1,0 +1,19 @@
+"""params.yaml, typed. One file describes a run completely; each stage sees only its own sections.
+
+    data → task → model → tokenize → train → evaluate → register
+
+Names that transformers has are spelled as transformers spells them and passed straight through.
+"""
+
+from tuneline.params.data import Checks, Data, MaxRows, Splits
+from tuneline.params.judge import Evaluate, Register
+from tuneline.params.model import Model, Tokenize
+from tuneline.params.reading import check_params, load_yaml, read_params, schema
+from tuneline.params.section import NAME
+from tuneline.params.train import Train
+from tuneline.params.whole import Params, Sections
+
+__all__ = [
+    "NAME", "Checks", "Data", "Evaluate", "MaxRows", "Model", "Params", "Register", "Sections", "Splits", "Tokenize",
+    "Train", "check_params", "load_yaml", "read_params", "schema",
+]  # fmt: skip

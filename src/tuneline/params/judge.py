@@ -1,0 +1,28 @@
+"""`evaluate:` and `register:`, how the model is scored, and what makes it the champion."""
+
+from pydantic import Field
+
+from tuneline.params.section import NAME, Section
+
+
+class Evaluate(Section):
+    """Scoring on the test split."""
+
+    per_device_eval_batch_size: int = Field(64, ge=1)
+    """Rows per batch and device."""
+    baseline: bool = True
+    """Also fit and score a simple baseline (for text classification bag of words with logistic
+    regression, for token classification the tag that a word has most often)."""
+    worst_errors: int = Field(20, ge=0, le=1000)
+    """How many of the most confident mistakes the report lists."""
+
+
+class Register(Section):
+    """The model registry and the rule that moves the champion alias."""
+
+    name: str = Field(pattern=NAME)
+    """Name of the registered model."""
+    metric: str | None = None
+    """Test metric that decides. null takes the task's."""
+    minimum_effect: float = Field(0.0, ge=0)
+    """How much better than the champion a challenger must be (absolute). It must be better in any case."""

@@ -1,0 +1,80 @@
+"""params.yaml as it is read: from YAML to typed sections, with every problem told at once."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from tuneline import layout
+from tuneline.errors import ParamsError, did_you_mean
+from tuneline.params.whole import Params, Sections
+
+DEFAULTED = ("model", "tokenize", "train", "evaluate")  # sections whose every key has a default
+
+
+def read_params(*names: str, path: Path = layout.PARAMS) -> Sections:
+    """The named sections of params.yaml. The whole file is checked, so that a slip in `train:` shows
+    before a long validate. Raises ParamsError with every problem, by path."""
+    return Sections(check_params(load_yaml(path), path), names)
+
+
+def check_params(plain: Any, path: Path = layout.PARAMS) -> Params:
+    """Typed params from plain data. Raises ParamsError with every problem, by path."""
+    if not isinstance(plain, Mapping):
+        raise ParamsError(f"{path}: holds no sections. Start from one of the files in recipes/.")
+    try:
+        return Params.model_validate(plain)
+    except ValidationError as error:
+        lines = [line for problem in error.errors() for line in _describe(problem)]
+        raise ParamsError(f"{path} has {len(lines)} problem{'s' * (len(lines) > 1)}:\n" + "\n".join(lines)) from error
+
+
+def schema() -> str:
+    """JSON schema of params.yaml, for editors."""
+    return json.dumps(Params.model_json_schema(by_alias=True), indent=2) + "\n"
+
+
+def load_yaml(path: Path, *, round_trip: bool = False) -> Any:
+    """A params file as plain data, or as a document that keeps its comments. Raises ParamsError."""
+    try:
+        return YAML(typ="rt" if round_trip else "safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(
+            f"{path} is missing in {Path.cwd()}. Run from the root of the project, or copy a file from recipes/."
+        ) from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{path} line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
+        raise ParamsError(f"{where}: not valid YAML: {error.problem or error.context}.") from error
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path}: byte {error.start} is not UTF-8. Save the file as UTF-8.") from error
+
+
+def _describe(problem: Any) -> list[str]:
+    """One line per problem: path, what is wrong, what was found."""
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return [f"  {path}: unknown key.{did_you_mean(str(problem['loc'][-1]), _siblings(problem['loc']))}"]
+    if problem["type"] == "missing":
+        hint = f". Write `{path}: {{}}` to take the defaults" if path in DEFAULTED else ""
+        return [f"  {path}: is missing{hint}"]
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if not path or message.startswith(f"{path}."):  # the message brings its own paths
+        return [f"  {line}" for line in message.splitlines()]
+    found = "" if isinstance(problem["input"], Mapping) else f", found {problem['input']!r}"
+    return [f"  {path}: {message[0].lower()}{message[1:]}{found}"]
+
+
+def _siblings(location: tuple[Any, ...]) -> list[str]:
+    """The keys that are known beside an unknown one."""
+    level: type[BaseModel] = Params
+    for part in location[:-1]:
+        field = level.model_fields.get("register_" if part == "register" else str(part))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return []
+        level = field.annotation
+    return [field.alias or name for name, field in level.model_fields.items()]

@@ -1,0 +1,69 @@
+"""`train:` how the checkpoint is fine-tuned."""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from tuneline.params.section import Section
+
+
+class Train(Section):
+    """Fine-tuning. The names and meanings are those of transformers.TrainingArguments, but for those at the end."""
+
+    learning_rate: float = Field(2e-5, gt=0, lt=1)
+    """Peak learning rate."""
+    num_train_epochs: float = Field(3, gt=0, le=1000)
+    """Passes over the training rows."""
+    max_steps: int = Field(-1, ge=-1)
+    """Optimizer steps; -1 leaves it to num_train_epochs."""
+    per_device_train_batch_size: int = Field(16, ge=1)
+    """Rows per step and device."""
+    per_device_eval_batch_size: int = Field(64, ge=1)
+    """Rows per evaluation batch and device."""
+    gradient_accumulation_steps: int = Field(1, ge=1)
+    """Batches whose gradients are summed before a step."""
+    warmup_steps: float = Field(0.1, ge=0)
+    """Steps of learning-rate warm-up; below 1, a share of all steps."""
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"] = "linear"
+    """Shape of the learning rate after warm-up."""
+    weight_decay: float = Field(0.01, ge=0, lt=1)
+    """Decoupled weight decay (not on biases and norms)."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    """Gradient norm above which gradients are scaled down."""
+    adam_beta1: float = Field(0.9, ge=0, lt=1)
+    """AdamW's decay of the first moment."""
+    adam_beta2: float = Field(0.999, ge=0, lt=1)
+    """AdamW's decay of the second moment."""
+    adam_epsilon: float = Field(1e-8, gt=0)
+    """AdamW's epsilon."""
+    label_smoothing_factor: float = Field(0.0, ge=0, lt=1)
+    """Share of the target that is spread over all labels."""
+    train_sampling_strategy: Literal["group_by_length", "random"] = "group_by_length"
+    """group_by_length puts rows of like length into a batch, which saves padding."""
+    bf16: bool = False
+    """Compute in bfloat16, keep the weights in float32."""
+    seed: int = Field(0, ge=0, le=2**32 - 1)
+    """Seed of the head's weights, the order of rows and dropout."""
+    logging_steps: int = Field(10, ge=1)
+    """Steps between two points of the training loss."""
+    metric_for_best_model: str | None = None
+    """Validation metric that early stopping and the choice of the best checkpoint look at. null takes the task's."""
+    early_stopping_patience: int = Field(2, ge=1)
+    """Evaluations (one per epoch) without a better score before training stops."""
+    early_stopping_threshold: float = Field(0.0, ge=0)
+    """How much better a score must be to count (absolute)."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced weighs each label by the inverse of its frequency in the training rows."""
+    threads: int | None = Field(None, ge=1)
+    """CPU threads. null takes all cores. The same number gives the same bytes."""
+    device: Literal["auto", "gpu", "cpu"] = "auto"
+    """auto waits for a free GPU of this host, and takes the CPU where it has none; gpu refuses to do without."""
+
+    OWN: ClassVar = frozenset(
+        {"early_stopping_patience", "early_stopping_threshold", "metric_for_best_model", "class_weights", "threads",
+         "device", "label_smoothing_factor"}
+    )  # fmt: skip
+
+    def training_arguments(self) -> dict[str, Any]:
+        """What goes to transformers.TrainingArguments as it stands."""
+        return self.model_dump(exclude=set(self.OWN))

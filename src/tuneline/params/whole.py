@@ -1,0 +1,110 @@
+"""The seven sections together."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SerializeAsAny,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from tuneline.errors import ParamsError, did_you_mean
+from tuneline.params.data import Data
+from tuneline.params.judge import Evaluate, Register
+from tuneline.params.model import Model, Tokenize
+from tuneline.params.train import Train
+from tuneline.tasks import TASKS, task_class
+from tuneline.tasks.base import LOSS_OPTIONS, Task
+
+
+class _AnyTask:
+    """The JSON schema of `task`: each task of the table is one branch."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        branches = [handler(task_class(name).__pydantic_core_schema__) for name in TASKS]
+        return branches[0] if len(branches) == 1 else {"anyOf": branches}
+
+
+class Params(BaseModel):
+    """The whole of params.yaml. Every section must stand there, for DVC watches each; `{}` takes its defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="tuneline params.yaml")
+
+    data: Data
+    task: Annotated[SerializeAsAny[Task], _AnyTask()]
+    model: Model
+    tokenize: Tokenize
+    train: Train
+    evaluate: Evaluate
+    register_: Register = Field(alias="register")
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _task_by_name(cls, value: Any) -> Any:
+        if isinstance(value, Task):
+            return value
+        if not isinstance(value, Mapping) or "name" not in value:
+            raise ValueError(f"must be a section with a name. Known tasks: {', '.join(TASKS)}")
+        try:
+            return task_class(value["name"]).model_validate(value)
+        except ParamsError as error:
+            raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> "Params":
+        problems = [
+            f"data.columns.{name}: the task {self.task.name} has no such column."
+            f"{did_you_mean(name, self._columns())} Known columns: {', '.join(self._columns())}"
+            for name in self.data.columns
+            if name not in self._columns()
+        ]
+        for path, metric in (
+            ("train.metric_for_best_model", self.train.metric_for_best_model),
+            ("register.metric", self.register_.metric),
+        ):
+            if metric is not None and metric not in self.task.metrics:
+                problems.append(
+                    f"{path}: unknown metric '{metric}'.{did_you_mean(metric, self.task.metrics)} "
+                    f"Known metrics: {', '.join(self.task.metrics)}"
+                )
+        problems += [
+            f"train.{name}: makes no sense for the task {self.task.name}, as it is set. Leave it out"
+            for name in sorted(LOSS_OPTIONS - self.task.loss_options)
+            if getattr(self.train, name) != Train.model_fields[name].default
+        ]
+        if self.data.splits.test_from and "time" not in self.data.columns:
+            problems.append("data.splits.test_from: needs data.columns.time, the column that holds the time")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _columns(self) -> list[str]:
+        return [*self.task.columns, "id", "group", "time"]
+
+
+class Sections:
+    """The sections of params.yaml that one stage may read. Reading another one is a slip of ours."""
+
+    data: Data
+    task: Task
+    model: Model
+    tokenize: Tokenize
+    train: Train
+    evaluate: Evaluate
+    register: Register
+
+    def __init__(self, params: Params, names: tuple[str, ...]) -> None:
+        self.names = names
+        for name in names:
+            setattr(self, name, getattr(params, "register_" if name == "register" else name))
+
+    def dump(self) -> dict[str, Any]:
+        """The sections as plain data, defaults filled in."""
+        return {name: getattr(self, name).model_dump(mode="json") for name in self.names}
