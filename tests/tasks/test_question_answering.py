@@ -361,7 +361,7 @@ def test_positions_are_not_weighed_or_smoothed_like_classes() -> None:
                 "train": {"class_weights": "balanced", "label_smoothing_factor": 0.1}}  # fmt: skip
     with pytest.raises(ParamsError, match="2 problems") as caught:
         check_params(sections | {section: {} for section in ("model", "tokenize", "evaluate")})
-    assert "train.class_weights: the task question-answering predicts positions" in str(caught.value)
+    assert "train.class_weights: makes no sense for the task question-answering" in str(caught.value)
 
 
 # The whole way

@@ -310,8 +310,8 @@ model: {checkpoint: checkpoint, dropout: 0.0}
 tokenize: {max_length: 8}
 train:
   learning_rate: 0.01
-  num_train_epochs: 6
-  early_stopping_patience: 6
+  num_train_epochs: 8
+  early_stopping_patience: 8
   per_device_train_batch_size: 8
   class_weights: balanced
   label_smoothing_factor: 0.05
