@@ -14,7 +14,7 @@ run: .venv/installed
 	tuneline summary
 
 test: .venv/installed lint check-types check-imports
-	pytest
+	pytest --numprocesses 2 --dist loadgroup
 
 lint: .venv/installed
 	ruff check .

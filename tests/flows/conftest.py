@@ -21,6 +21,13 @@ from tuneline.leash import end_group
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One process runs all tests of the flows, for they share the servers."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("flows"))
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
