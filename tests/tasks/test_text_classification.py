@@ -5,7 +5,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +15,7 @@ import torch
 from scipy import stats
 from sklearn import metrics as reference
 
+from tests.conftest import run
 from tuneline import rows as row_files
 from tuneline import suggest
 from tuneline.baselines import BASELINES
@@ -21,7 +24,7 @@ from tuneline.errors import DataError, ParamsError
 from tuneline.losses import LOSSES, Shape, balanced_decisions, terms
 from tuneline.metrics import multi_label, regression
 from tuneline.modelling import initial_model
-from tuneline.params import Data, Model, Train, check_params
+from tuneline.params import Data, Model, Sections, Train, check_params
 from tuneline.stages import validate
 from tuneline.tasks import task_class
 from tuneline.training import fine_tune
@@ -208,9 +211,10 @@ def test_balanced_decisions_weigh_what_is_rare() -> None:
 def trained(which: Any, labels: list[str], rows: list[dict[str, Any]], checkpoint: Path, folder: Path) -> Any:
     tokenizer = load_tokenizer(checkpoint)
     split = (which.encode(tokenizer, rows, labels), rows)
-    model = initial_model(find_checkpoint(Model(checkpoint=str(checkpoint))), which.head(labels), Model(dropout=0.0), 0)
-    params = Train(learning_rate=0.01, num_train_epochs=30, per_device_train_batch_size=8, threads=1,
-                   early_stopping_patience=30)  # fmt: skip
+    model = initial_model(find_checkpoint(Model(checkpoint=str(checkpoint))), which.head(labels),
+                          Model(dropout=0.0, attention_dropout=0.0), 0)  # fmt: skip
+    params = Train(learning_rate=0.005, num_train_epochs=40, per_device_train_batch_size=8, threads=1,
+                   early_stopping_patience=40)  # fmt: skip
     return fine_tune(model, which, labels, tokenizer, params, split, split, checkpoints=folder, callbacks=[])
 
 
@@ -372,6 +376,68 @@ def test_a_label_that_all_rows_have_or_none_is_no_problem_for_the_baseline() -> 
 
 # The whole way
 
+TOY = """
+data:
+  name: toy
+  checks: {{max_near_duplicate_share: 1.0, max_duplicate_share: 1.0, max_leaked_share: 1.0}}
+task: {{name: text-classification, problem_type: {problem}}}
+model: {{checkpoint: checkpoint, dropout: 0.0, attention_dropout: 0.0}}
+tokenize: {{max_length: 24}}
+train:
+  learning_rate: 0.005
+  num_train_epochs: 8
+  early_stopping_patience: 8
+  per_device_train_batch_size: 8
+  threads: 1
+evaluate: {{}}
+register: {{name: toy}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
+def test_a_csv_goes_the_whole_way_to_a_served_champion(
+    project: Path, monkeypatch: pytest.MonkeyPatch, problem: str
+) -> None:
+    is_number = problem == "regression"
+    lines = ["text,text_pair,label"]
+    for i, row in enumerate(worded_rows() * 3):
+        gold = f"{2.5 * len(row['label'])}" if is_number else "|".join(row["label"])
+        lines.append(f"{row['text']},number {i} {i * i},{gold}")
+    (project / "rows.csv").write_text("\n".join(lines) + "\n")
+    said = run("tuneline", "data", "add", "--force", "toy", "rows.csv", cwd=project).stdout
+    assert f"task:\n  name: text-classification\n  problem_type: {problem}\n" in said
+    (project / "params.yaml").write_text(TOY.format(problem=problem))
+    run("dvc", "repro", cwd=project)
+
+    evaluation = json.loads((project / "data/reports/evaluation.json").read_text())
+    facts = json.loads((project / "data/model/tuneline.json").read_text())["task"]
+    metrics, baseline = evaluation["metrics"], evaluation["baseline"]
+    assert set(metrics) == set(baseline) == set(task(problem).metrics)
+    assert metrics["pearson"] > 0.5 if is_number else metrics["micro_f1"] > 0.5
+    assert (facts["target_deviation"] if is_number else set(facts["thresholds"])) not in (None, set())
+    report = (project / "data/reports/report.html").read_text()
+    assert ('data-plot="scatter"' in report) == is_number
+    assert ("Per label, weakest first" in report) != is_number
+    assert "Confusion matrix" not in report.partition("<script")[0]
+
+    shown = run("dvc", "plots", "show", cwd=project)
+    assert "failed to load" not in shown.stderr
+    picture = "scatter.svg" if is_number else "roc.svg"
+    assert picture in (project / "dvc_plots/index.html").read_text()
+
+    monkeypatch.chdir(project)
+    test = pq.read_table("data/reports/predictions.parquet").to_pylist()
+    served = mlflow.pyfunc.load_model("data/model").predict(pd.DataFrame(test)[["text", "text_pair"]])
+    if is_number:
+        assert served["value"].tolist() == pytest.approx([row["value"] for row in test], abs=1e-3)
+    else:
+        assert served["labels"].tolist() == [row["labels"] for row in test]
+    score = run("tuneline", "score", "models:/toy@champion", "rows.csv", "scored", cwd=project)
+    assert "144 rows" in score.stdout + score.stderr
+    [part] = Path("scored").glob("*.parquet")
+    assert ("value" if is_number else "labels") in pq.read_schema(part).names
+
 
 def test_the_order_of_labels_makes_no_conflict_and_each_label_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -393,8 +459,6 @@ def test_the_order_of_labels_makes_no_conflict_and_each_label_is_counted(
               "near_duplicate_similarity": 1.0}  # fmt: skip
     plain: dict[str, Any] = {name: {} for name in ("model", "tokenize", "train", "evaluate")}
     params = {"data": {"name": "toy", "checks": checks}, "task": section, "register": {"name": "toy"}, **plain}
-    from tuneline.params import Sections  # noqa: PLC0415
-
     validate.run(Sections(check_params(params), validate.SECTIONS))
     rejects = pq.read_table("data/validated/rejects.parquet").to_pylist()
     assert [(each["value"], each["reason"].partition(" in data")[0]) for each in rejects][:1] == [
