@@ -168,11 +168,12 @@ def _unlink_shown_files(folder: Path) -> None:
     commit, and a link into this host's cache would say nothing to another host."""
     pipeline = YAML(typ="safe").load(folder / layout.PIPELINE)
     for name in _strings([pipeline.get("metrics", []), pipeline.get("plots", [])]):
-        path = folder / name
-        if path.is_symlink() and path.is_file():
-            content = path.read_bytes()
-            path.unlink()
-            path.write_bytes(content)
+        shown = folder / name
+        for path in shown.rglob("*") if shown.is_dir() else [shown]:
+            if path.is_symlink() and path.is_file():
+                content = path.read_bytes()
+                path.unlink()
+                path.write_bytes(content)
 
 
 def _strings(node: Any) -> Iterator[str]:

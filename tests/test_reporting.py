@@ -82,7 +82,7 @@ def facts_of(labels: list[str], **changes: Any) -> ReportFacts:
             {"step": 1, "epoch": 0.5, "train_loss": 0.7},
             {"step": 2, "epoch": 1.0, "validation_loss": 0.6, "validation_accuracy": 0.7},
         ],
-        plots={
+        tables={
             "roc": [
                 {"label": name, "false_positive_rate": x, "true_positive_rate": y}
                 for name in labels
@@ -188,7 +188,7 @@ def test_a_page_without_plots_baseline_or_learning_curve_renders(details: dict[s
         baseline=None,
         baseline_name=None,
         learning_curve=[],
-        plots={},
+        tables={},
         errors=[],
         tokens={},
         params={},

@@ -2,9 +2,11 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
 from tuneline.tasks.base import Prediction, Row
@@ -14,7 +16,7 @@ Baseline = Callable[[Sequence[Row], Sequence[Row], Sequence[str]], list[Predicti
 
 def bag_of_words(train: Sequence[Row], rows: Sequence[Row], labels: Sequence[str]) -> list[Prediction]:
     """tf-idf over words and word pairs, then logistic regression. Predictions as a classifier task gives them."""
-    model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(max_iter=1000))
+    model = make_pipeline(_words(), LogisticRegression(max_iter=1000))
     model.fit([_text(row) for row in train], [row["label"] for row in train])
     position = {label: number for number, label in enumerate(model.classes_)}
     predictions = []
@@ -23,6 +25,40 @@ def bag_of_words(train: Sequence[Row], rows: Sequence[Row], labels: Sequence[str
         best = max(range(len(labels)), key=each.__getitem__)
         predictions.append({"label": labels[best], "score": each[best], "probabilities": each})
     return predictions
+
+
+def bag_of_words_per_label(train: Sequence[Row], rows: Sequence[Row], labels: Sequence[str]) -> list[Prediction]:
+    """tf-idf over words and word pairs, then a logistic regression for each label against the rest, in which rows with
+    and without it count the same. A label is given from a probability of 0.5 on."""
+    features = _words().fit([_text(row) for row in train])
+    known, asked = (features.transform([_text(row) for row in each]) for each in (train, rows))
+    chances = np.array([_chances(known, [label in row["label"] for row in train], asked) for label in labels]).T
+    return [
+        {
+            "labels": [label for label, chance in zip(labels, line, strict=True) if chance >= 0.5],
+            "scores": [float(chance) for chance in line if chance >= 0.5],
+            "probabilities": dict(zip(labels, line.tolist(), strict=True)),
+        }
+        for line in chances
+    ]
+
+
+def _chances(known: Any, gold: Sequence[bool], asked: Any) -> Any:
+    """The probability that each row asked for has a label, (rows,)."""
+    if len(set(gold)) == 1:  # all rows have it, or none does: there is nothing to learn
+        return np.full(asked.shape[0], float(gold[0]))
+    model = LogisticRegression(max_iter=1000, class_weight="balanced").fit(known, gold)
+    return model.predict_proba(asked)[:, 1]
+
+
+def bag_of_words_ridge(train: Sequence[Row], rows: Sequence[Row], labels: Sequence[str]) -> list[Prediction]:
+    """tf-idf over words and word pairs, then linear regression with a squared penalty."""
+    model = make_pipeline(_words(), Ridge()).fit([_text(row) for row in train], [row["label"] for row in train])
+    return [{"value": float(value)} for value in model.predict([_text(row) for row in rows])]
+
+
+def _words() -> TfidfVectorizer:
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
 
 
 def _text(row: Row) -> str:
@@ -40,4 +76,9 @@ def most_frequent_tag(train: Sequence[Row], rows: Sequence[Row], labels: Sequenc
     return [{"tags": [known.get(word.lower(), usual) for word in row["tokens"]]} for row in rows]
 
 
-BASELINES: dict[str, Baseline] = {"bag-of-words": bag_of_words, "most-frequent-tag": most_frequent_tag}
+BASELINES: dict[str, Baseline] = {
+    "bag-of-words": bag_of_words,
+    "bag-of-words-per-label": bag_of_words_per_label,
+    "bag-of-words-ridge": bag_of_words_ridge,
+    "most-frequent-tag": most_frequent_tag,
+}

@@ -1,6 +1,6 @@
 """Vega-Lite plots of what a model learned and where it errs: for the report, and as SVG files.
 
-learning curve, confusion matrix, ROC, precision and recall, lengths in tokens
+learning curve, confusion matrix, ROC, precision and recall, predicted against gold, lengths in tokens
 """
 
 import math
@@ -78,8 +78,11 @@ def matrix_cells(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> list
     ]
 
 
-def confusion_matrix(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Spec | None:
-    """Gold down, predicted across. Colour is the share of a gold label's rows, so that rare labels show."""
+def confusion_matrix(labels: Sequence[str], matrix: Sequence[Sequence[int]], compared: str = "rows") -> Spec | None:
+    """Gold down, predicted across. Colour is the share of a gold label's rows, so that rare labels show.
+
+    compared: what the matrix counts.
+    """
     cells = matrix_cells(labels, matrix)
     if not cells:
         return None
@@ -100,7 +103,7 @@ def confusion_matrix(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> 
         "y": {"field": "gold", "type": "nominal", "scale": {"domain": list(labels)}, "title": "gold"},
     }
     color = {"field": "share", "type": "quantitative", "scale": {"domain": [0, 1]}, "legend": None}
-    tooltip = _tooltip("gold", "predicted", "rows", "share")
+    tooltip = _tooltip("gold", "predicted", rows=compared, share="share")
     squares = {"mark": "rect", "encoding": {"color": color, "tooltip": tooltip}}
     numbers = [
         {
@@ -155,6 +158,20 @@ def rate_curves(points: Sequence[Mapping[str, Any]], x: str, y: str) -> Spec | N
     }
 
 
+def scatter(points: Sequence[Mapping[str, float]]) -> Spec | None:
+    """A point for each row: gold across, predicted up, both on the same scale, and the line where they are equal."""
+    if not points:
+        return None
+    numbers = [number for point in points for number in (point["gold"], point["predicted"])]
+    ends = [{"gold": end, "predicted": end} for end in (min(numbers), max(numbers))]
+    axis = {"type": "quantitative", "scale": {"domain": [end["gold"] for end in ends], "zero": False}}
+    encoding = {name: {"field": field, "title": field, **axis} for name, field in (("x", "gold"), ("y", "predicted"))}
+    dots = {"mark": {"type": "point", "filled": True, "size": 25, "opacity": 0.5}, "encoding": {
+        "tooltip": _tooltip("gold", "predicted")}}  # fmt: skip
+    equal = {"data": {"values": ends}, "mark": {"type": "line", "style": "cut", "strokeWidth": 1}}
+    return {"data": {"values": list(points)}, **FRAME, "height": 320, "encoding": encoding, "layer": [dots, equal]}
+
+
 def _area(line: Sequence[Mapping[str, Any]], x: str, y: str) -> float:
     """Area under a line by trapezoids."""
     return sum((b[x] - a[x]) * (a[y] + b[y]) / 2 for a, b in pairwise(line))
@@ -187,8 +204,10 @@ def histogram(tokens: Mapping[str, Any], max_length: int | None) -> Spec | None:
     return {"data": {"values": bars}, **FRAME, "height": 160, "layer": drawn}
 
 
-def _tooltip(*names: str) -> list[dict[str, str]]:
-    return [{"field": name, "title": words(name)} for name in names]
+def _tooltip(*names: str, **titled: str) -> list[dict[str, str]]:
+    """Fields under their own names, then those with a title of their own."""
+    titles = {name: words(name) for name in names} | titled
+    return [{"field": name, "title": title} for name, title in titles.items()]
 
 
 def words(name: str) -> str:

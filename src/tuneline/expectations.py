@@ -229,7 +229,7 @@ def _labels(survey: Survey, verdict: Verdict) -> pd.DataFrame:
 
 def label_counts(survey: Survey, verdict: Verdict) -> pd.DataFrame:
     """Kept rows by label (lines, sorted) and split (columns)."""
-    kept = verdict.kept & (survey.label >= 0)
-    codes = survey.label[kept] * len(SPLITS) + verdict.split[kept]
+    rows, labels = survey.labelled[verdict.kept[survey.labelled[:, 0]]].T
+    codes = labels * len(SPLITS) + verdict.split[rows]
     counts = np.bincount(codes, minlength=len(survey.labels) * len(SPLITS)).reshape(-1, len(SPLITS))
     return pd.DataFrame(counts, index=survey.labels, columns=list(SPLITS)).sort_index()

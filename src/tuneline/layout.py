@@ -34,6 +34,7 @@ LEARNING_CURVE = REPORTS / "learning_curve.csv"
 EVALUATION = REPORTS / "evaluation.json"
 PREDICTIONS = REPORTS / "predictions.parquet"
 PLOTS = REPORTS / "plots"
+TABLES = REPORTS / "tables"
 REPORT = REPORTS / "report.html"
 REGISTRATION = REPORTS / "registration.json"
 

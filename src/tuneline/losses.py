@@ -36,7 +36,26 @@ def cross_entropy(logits: torch.Tensor, gold: torch.Tensor, shape: Shape) -> tor
     )
 
 
-LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy}
+def binary_cross_entropy(logits: torch.Tensor, gold: torch.Tensor, shape: Shape) -> torch.Tensor:
+    """Sum in nats over all decisions. logits, gold: (..., classes); gold is 1 where a row has the class, else 0.
+
+    Smoothing draws both towards a half. Weights count the classes that a row has.
+    """
+    target = gold.to(logits.dtype) * (1 - shape.label_smoothing_factor) + shape.label_smoothing_factor / 2
+    weight = shape.on(logits.device)
+    return functional.binary_cross_entropy_with_logits(logits, target, pos_weight=weight, reduction="sum")
+
+
+def squared_error(logits: torch.Tensor, gold: torch.Tensor, shape: Shape) -> torch.Tensor:
+    """Sum of squared differences. logits: (batch, 1); gold: (batch,), numbers."""
+    return functional.mse_loss(logits.view(-1), gold.to(logits.dtype).view(-1), reduction="sum")
+
+
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": cross_entropy,
+    "binary_cross_entropy": binary_cross_entropy,
+    "squared_error": squared_error,
+}
 
 
 def terms(gold: torch.Tensor) -> int:
@@ -49,3 +68,13 @@ def balanced(features: Sequence[Feature], labels: int) -> torch.Tensor:
     gold = np.concatenate([np.atleast_1d(feature["labels"]) for feature in features])
     counts = np.bincount(gold[gold != IGNORED_LABEL], minlength=labels)
     return torch.tensor(counts.sum() / (labels * np.maximum(counts, 1)), dtype=torch.float32)
+
+
+def balanced_decisions(features: Sequence[Feature], labels: int) -> torch.Tensor:
+    """Of each class, rows without it over rows with it, (labels,): so both count the same. 1 where no row has it."""
+    gold = np.array([feature["labels"] for feature in features]).reshape(-1, labels)
+    present = gold.sum(axis=0)
+    return torch.tensor(np.where(present > 0, (len(gold) - present) / np.maximum(present, 1), 1), dtype=torch.float32)
+
+
+BALANCED = {"cross_entropy": balanced, "binary_cross_entropy": balanced_decisions}  # weights of classes, by loss

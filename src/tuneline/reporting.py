@@ -28,6 +28,7 @@ from tuneline.charts import (
     matrix_cells,
     over_steps,
     rate_curves,
+    scatter,
     words,
 )
 
@@ -49,7 +50,7 @@ class ReportFacts:
     labels: list[str]  # of the table per label and the confusion
     details: dict[str, Any]  # per_label: label → precision, recall, f1, support; confusion: gold × predicted
     learning_curve: list[dict[str, Any]]  # step, epoch, train_loss, validation_loss, validation_<metric>, ...
-    plots: dict[str, list[dict[str, Any]]]  # roc, precision_recall
+    tables: dict[str, list[dict[str, Any]]]  # to plot: roc, precision_recall, scatter, ...
     errors: list[dict[str, Any]]  # row, file, line, gold, predicted, score, text
     validation: dict[str, Any]
     tokens: dict[str, Any]  # split → what Lengths.report gives
@@ -57,6 +58,7 @@ class ReportFacts:
     higher_is_better: bool = True  # of the metric that decides
     counted: str = "rows"  # what the table per label counts
     compared: str = "rows"  # and the confusion matrix
+    worst: str = ""  # what the list of errors begins with
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,10 @@ def plots(facts: ReportFacts) -> dict[str, Spec]:
     specs = {
         "losses": over_steps(facts.learning_curve, ("train_loss", "validation_loss"), "loss (nats)"),
         "validation_metric": over_steps(facts.learning_curve, (f"validation_{facts.metric}",), facts.metric),
-        "confusion": confusion_matrix(facts.labels, facts.details.get("confusion") or []),
-        "roc": rate_curves(facts.plots.get("roc", []), "false_positive_rate", "true_positive_rate"),
-        "precision_recall": rate_curves(facts.plots.get("precision_recall", []), "recall", "precision"),
+        "confusion": confusion_matrix(facts.labels, facts.details.get("confusion") or [], facts.compared),
+        "roc": rate_curves(facts.tables.get("roc", []), "false_positive_rate", "true_positive_rate"),
+        "precision_recall": rate_curves(facts.tables.get("precision_recall", []), "recall", "precision"),
+        "scatter": scatter(facts.tables.get("scatter", [])),
     }
     if facts.metric == "loss":
         del specs["validation_metric"]  # stands in the other plot already

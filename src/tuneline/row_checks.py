@@ -50,7 +50,8 @@ class Survey:
     file: NDArray[np.int32]  # index into files
     line: NDArray[np.int64]
     given: NDArray[np.int8]  # the split that the file's name tells
-    label: NDArray[np.int32]  # index into labels, -1 without one
+    label: NDArray[np.int32]  # index into labels, -1 without one, or where rows have several
+    labelled: NDArray[np.int64]  # (labels of all rows, 2): a row, and the index of a label it has
     gold: NDArray[np.uint64]  # equal where all that is to be predicted is
     shortest: NDArray[np.int32]  # characters, over the row's text columns
     longest: NDArray[np.int32]
@@ -134,7 +135,8 @@ class _Surveyor:
             "label": _codes(batch[label], self._labels).astype(np.int32)
             if label
             else np.full(len(batch), -1, np.int32),
-            "gold": _hashes(_joined([as_text(batch[name]) for name in self.task.gold])),
+            "labelled": self._labelled(batch),
+            "gold": _hashes(_joined([self._gold(name, batch[name]) for name in self.task.gold])),
             "shortest": lengths[required].min(axis=0).astype(np.int32),
             "longest": lengths.max(axis=0).astype(np.int32),
             "text": alike[:, :2].copy(),
@@ -150,6 +152,28 @@ class _Surveyor:
         self._noted.append(noted)
         self.rows += len(batch)
         return list(words.values())
+
+    def _gold(self, name: str, values: pa.Array) -> pa.StringArray:
+        """A gold column as texts, equal where what is to be predicted is: labels have no order."""
+        if self.task.columns[name].kind != "labels":
+            return as_text(values)
+        return pa.array(
+            [None if cell is None else "\x1f".join(sorted(cell)) for cell in values.to_pylist()], pa.string()
+        )
+
+    def _labelled(self, batch: pa.RecordBatch) -> NDArray[np.int64]:
+        """The rows of a batch that have labels, once for each, and the index of the label: (labels, 2)."""
+        found = [np.zeros((0, 2), np.int64)]
+        for name, column in self.task.columns.items():
+            cells = batch[name]
+            if column.kind == "labels":
+                rows, values = pc.list_parent_indices(cells).to_numpy(), pc.list_flatten(cells)
+            elif column.kind == "label":
+                rows, values = np.flatnonzero(~_null(cells)), cells.drop_null()
+            else:
+                continue
+            found.append(np.stack([rows + self.rows, _codes(values, self._labels)], axis=1))
+        return np.concatenate(found)
 
     def survey(self, path: Path) -> Survey:
         all_noted = {name: np.concatenate([noted[name] for noted in self._noted]) for name in self._noted[0]}
@@ -243,7 +267,7 @@ class _Surveyor:
 def as_text(values: pa.Array) -> pa.StringArray:
     """A column as texts: the words of a list with a space between them; answers as `Ada (at 0), she (at 12)`."""
     if not pa.types.is_list(values.type):
-        return values
+        return pc.cast(values, pa.string())
     if pa.types.is_string(values.type.value_type):
         return pc.binary_join(values, " ")
     cells = [

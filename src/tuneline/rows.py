@@ -10,6 +10,7 @@ counted from 1 in Parquet and JSON. Then the task's columns stand under our name
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,7 @@ class _Wanted:
     theirs: str
     kind: str  # key, or of KINDS
     required: bool
+    separator: str | None = None  # between the items of a list that a file holds as a string
 
     @property
     def type(self) -> pa.DataType:
@@ -122,7 +124,13 @@ class _Wanted:
 def _columns(data: Data, task: Task) -> list[_Wanted]:
     keys = [_Wanted(key, data.columns[key], "key", True) for key in KEYS if key in data.columns]
     return keys + [
-        _Wanted(name, data.columns.get(name, name), column.kind, column.required or name in data.columns)
+        _Wanted(
+            name,
+            data.columns.get(name, name),
+            column.kind,
+            column.required or name in data.columns,
+            task.separator if column.is_gold else None,
+        )
         for name, column in task.columns.items()
     ]
 
@@ -243,7 +251,42 @@ def _is_answer(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("text"), str) and type(value.get("answer_start")) is int
 
 
-READERS = {"words": _lists, "tags": _lists, "answers": _answers}  # by the kind of a column; the others hold strings
+def _labels(values: Sequence[Any] | pa.Array, column: _Wanted, numbers: Sequence[int], problems: Problems) -> pa.Array:
+    """Lists of labels. A string is taken apart at the separator; a blank one names none."""
+    cells = values.to_pylist() if isinstance(values, pa.Array) else values
+    return _lists([_parted(cell, column.separator) for cell in cells], column, numbers, problems)
+
+
+def _parted(cell: Any, separator: str | None) -> Any:
+    if not isinstance(cell, str) or separator is None:
+        return cell
+    return [part.strip() for part in cell.split(separator)] if cell.strip() else []
+
+
+def _numbers(values: Sequence[Any] | pa.Array, column: _Wanted, numbers: Sequence[int], problems: Problems) -> pa.Array:
+    """Values as an Arrow array of numbers. What is none is a problem, and null in the array; so is an empty string."""
+    cells = values.to_pylist() if isinstance(values, pa.Array) else values
+    read = [_number(cell, column, number, problems) for cell, number in zip(cells, numbers, strict=True)]
+    return pa.array(read, column.type)
+
+
+def _number(value: Any, column: _Wanted, number: int, problems: Problems) -> float | None:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if isinstance(value, int | float | str | Decimal) and not isinstance(value, bool):
+        with suppress(ValueError, OverflowError):
+            return float(value)
+    problems.add(number, f"{column.theirs} is {value!r:.60}, {_type(value)}. Expected {EXPECTED[column.kind]}")
+    return None
+
+
+READERS = {  # by the kind of a column; the others hold strings
+    "words": _lists,
+    "tags": _lists,
+    "labels": _labels,
+    "number": _numbers,
+    "answers": _answers,
+}
 
 
 def _string(value: Any, column: _Wanted, number: int, problems: Problems) -> str | None:
@@ -275,6 +318,8 @@ EXPECTED = {
     "key": "a string, an integer or a boolean",
     "words": "a list of strings, as in JSON Lines, Parquet and CoNLL",
     "tags": "a list of strings, integers or booleans, as in JSON Lines, Parquet and CoNLL",
+    "labels": "a list of strings, integers or booleans, or a string with separators between them",
+    "number": "a number, with a point before its decimals",
     "answers": 'a list of {"text": string, "answer_start": integer}, as in SQuAD JSON, JSON Lines and Parquet',
 }
 

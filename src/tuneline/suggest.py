@@ -25,6 +25,8 @@ SYNONYMS = {
     "text": (
         "text",
         "sentence",
+        "sentence1",
+        "premise",
         "content",
         "review",
         "comment",
@@ -46,6 +48,9 @@ SYNONYMS = {
         "topic",
         "rating",
         "stars",
+        "tags",
+        "score",
+        "similarity",
     ),
     "tokens": ("tokens", "words"),
     "tags": ("tags", "ner_tags", "upos", "pos_tags", "labels"),

@@ -20,7 +20,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from tuneline.batching import PadBatch, logits_of
 from tuneline.examples import Examples, Split, TellEpoch
 from tuneline.inference import Predictor
-from tuneline.losses import LOSSES, Shape, balanced, terms
+from tuneline.losses import BALANCED, LOSSES, Shape, terms
 from tuneline.params import Train
 from tuneline.tasks.base import Feature, Task
 
@@ -54,7 +54,7 @@ def fine_tune(
     trainer = _Trainer(
         task=task,
         labels=labels,
-        shape=_shape(params, train[0], len(labels)),
+        shape=_shape(params, train[0], task, labels),
         validation=validation,
         model=model,
         args=_arguments(params, checkpoints, metric, watching, greater_is_better=task.metrics[metric]),
@@ -121,8 +121,9 @@ class _LogEpochs(TrainerCallback):
         control.should_log = True
 
 
-def _shape(params: Train, features: Sequence[Feature], labels: int) -> Shape:
-    weights = balanced(features, labels) if params.class_weights == "balanced" else None
+def _shape(params: Train, features: Sequence[Feature], task: Task, labels: Sequence[str]) -> Shape:
+    is_balanced = params.class_weights == "balanced"
+    weights = BALANCED[task.head(labels).loss](features, len(labels)) if is_balanced else None
     return Shape(params.label_smoothing_factor, weights)
 
 

@@ -13,7 +13,8 @@ from tuneline.parquet import schema_of
 from tuneline.tasks import TASKS, task_class
 from tuneline.tasks.base import Prediction, Task
 
-# For each task: params, sound rows, outputs that say exactly the gold of these rows, and rows that are broken.
+# For each task: params, sound rows, outputs that say exactly the gold of these rows, and rows that are broken. A task
+# with several problems has a case for each: the name goes on after a comma.
 CASES: dict[str, dict[str, Any]] = {
     "text-classification": {
         "params": {"label_names": ["bad", "good"]},
@@ -24,6 +25,48 @@ CASES: dict[str, dict[str, Any]] = {
         ],
         "outputs": [[-9.0, 9.0], [9.0, -9.0], [9.0, -9.0]],
         "broken": [({"text": "it is fine", "label": "goood"}, "Did you mean 'good'?")],
+    },
+    "text-classification, one of several labels": {
+        "params": {},
+        "rows": [
+            {"text": "the kettle was good", "label": "good"},
+            {"text": "the lamp was bad", "label": "bad"},
+            {"text": "it is fine", "label": "fine"},
+        ],
+        "outputs": [[0.0, 0.0, 9.0], [9.0, 0.0, 0.0], [0.0, 9.0, 0.0]],
+        "broken": [],
+    },
+    "text-classification, any number of labels": {
+        "params": {
+            "problem_type": "multi_label_classification",
+            "label_names": ["lamp", "phone"],
+            "allow_empty": False,
+        },
+        "rows": [
+            {"text": "the lamp and the phone", "label": ["lamp", "phone"]},
+            {"text": "it was a lamp", "text_pair": "it was broken", "label": ["lamp"]},
+        ],
+        "outputs": [[9.0, 9.0], [9.0, -9.0]],
+        "broken": [
+            ({"text": "it is fine", "label": []}, "Expected a label, or task.allow_empty: true"),
+            ({"text": "it is fine", "label": ["lamp", "fone"]}, "label is 'fone'. Known labels: lamp, phone. Did you"),
+            ({"text": "it is fine", "label": ["lamp|phone"]}, "'lamp|phone' holds the separator '|'"),
+            ({"text": "it is fine", "label": ["lamp", " "]}, "number 2 of the list is blank"),
+            ({"text": "it is fine", "label": ["lamp", "lamp"]}, "'lamp' stands twice"),
+        ],
+    },
+    "text-classification, a number": {
+        "params": {"problem_type": "regression", "minimum": 0, "maximum": 5, "target_mean": 3, "target_deviation": 2},
+        "rows": [
+            {"text": "a lamp", "text_pair": "the lamp", "label": 5.0},
+            {"text": "a lamp", "text_pair": "the kettle", "label": 2.0},
+        ],
+        "outputs": [[1.0], [-0.5]],
+        "broken": [
+            ({"text": "it is fine", "label": 7.5}, "label is 7.5. Expected a number of at least 0 and at most 5"),
+            ({"text": "it is fine", "label": float("nan")}, "label is nan. Expected a finite number"),
+            ({"text": "it is fine", "label": float("inf")}, "label is inf. Expected a finite number"),
+        ],
     },
     "token-classification": {
         "params": {"tag_names": ["O", "B-THING", "I-THING"]},  # codes B-THING 0, I-THING 1, O 2
@@ -70,11 +113,19 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(params=list(TASKS))
+@pytest.fixture(params=list(CASES))
 def case(request: pytest.FixtureRequest) -> dict[str, Any]:
-    assert request.param in CASES, f"add rows for {request.param} to CASES"
-    task: Task = task_class(request.param).model_validate({"name": request.param, **CASES[request.param]["params"]})
-    return {"task": task, **CASES[request.param]}
+    found = CASES[request.param]
+    name = request.param.partition(",")[0]
+    task: Task = task_class(name).model_validate({"name": name, **found["params"]})
+    return {"task": task, **found}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_each_form_of_a_task_has_a_case(name: str) -> None:
+    cases = [(key.partition(",")[0], found["params"]) for key, found in CASES.items()]
+    tried = {type(task_class(name).model_validate({"name": name, **params})) for key, params in cases if key == name}
+    assert tried == set(task_class(name).forms()), f"add rows for {name} to CASES"
 
 
 def test_a_sound_row_has_no_problem(case: dict[str, Any]) -> None:

@@ -164,6 +164,27 @@ def test_no_answer_is_given_where_it_is_likelier_by_the_threshold(options: dict[
     assert (found["start"], found["end"]) == ((0, 1) if text else (None, None))
 
 
+def test_the_null_threshold_is_chosen_on_validation_unless_params_name_one() -> None:
+    # How much likelier none is than the span: ln(0.36 / 0.16) = 0.81 where "a" is right, ln(0.64 / 0.04) = 2.77 where
+    # there is no answer.
+    rows = [{"question": "", "context": "abc", "answers": answers} for answers in ([answer("abc", "a")], [])]
+    features = [window("abc"), window("abc")]
+    outputs = [
+        output(features[0], {0: 0.6, 3: 0.4}, {0: 0.6, 3: 0.4}),
+        output(features[1], {0: 0.8, 3: 0.2}, {0: 0.8, 3: 0.2}),
+    ]
+    plain = task(unanswerable=True)
+    assert [each["answer"] for each in plain.decode(outputs, features, rows, [])] == ["", ""]
+    fitted = plain.fitted(outputs, features, rows, [])
+    assert fitted.null_threshold == pytest.approx(np.log(0.36 / 0.16), rel=1e-4)
+    assert [each["answer"] for each in fitted.decode(outputs, features, rows, [])] == ["a", ""]
+    assert plain.fits and not fitted.fits
+    assert not task().fits and not task(unanswerable=True, null_threshold=0.0).fits
+    assert (
+        plain.fitted(outputs[:1], features[:1], rows[:1], []) == plain
+    )  # all of them have an answer: nothing to choose
+
+
 def test_padding_is_never_answered() -> None:
     feature = window("abc")
     logits = output(feature, {3: 0.9}, {4: 0.9})
@@ -407,6 +428,8 @@ def test_squad_goes_the_whole_way_to_a_served_champion(project: Path, monkeypatc
     evaluation = json.loads((project / "data/reports/evaluation.json").read_text())
     assert evaluation["metrics"]["f1"] > 0.9
     assert {"has_answer_f1", "no_answer_f1"} < set(evaluation["metrics"])
+    facts = json.loads((project / "data/model/tuneline.json").read_text())
+    assert facts["task"]["null_threshold"] is not None
     tokens = json.loads((project / "data/tokenized/tokens.json").read_text())
     assert tokens["train"]["max"] > 24 and tokens["train"]["rows_truncated"] == 0
 

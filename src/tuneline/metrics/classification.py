@@ -27,8 +27,11 @@ def accuracy(gold: Codes, predicted: Codes) -> float:
 
 def per_label(matrix: NDArray[np.int64]) -> list[dict[str, float]]:
     """Precision, recall, F1 and support of each label. An empty denominator scores zero."""
-    hits = np.diag(matrix).astype(float)
-    support, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
+    return score_lines(np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0))
+
+
+def score_lines(hits: Codes, support: Codes, predicted: Codes) -> list[dict[str, float]]:
+    """Precision, recall, F1 and support from three counts of each label: right, in gold, predicted. (labels,)"""
     precision = _ratio(hits, predicted)
     recall = _ratio(hits, support)
     f1 = _ratio(2 * hits, support + predicted)
@@ -70,6 +73,17 @@ def average_precision(gold: Codes, scores: Scores) -> float:
     """Area under the precision-recall curve as a sum of steps (no interpolation)."""
     recall, precision = precision_recall_curve(gold, scores)
     return float(np.sum(np.diff(recall) * precision[1:]))
+
+
+def f1_by_threshold(gold: Codes, scores: Scores) -> tuple[Scores, Scores]:
+    """The distinct scores, from the highest down, and the F1 when everything at or above each is called positive."""
+    true, false = _counts_by_threshold(gold, scores)
+    return np.unique(scores)[::-1], _ratio(2 * true, true + false + gold.sum())
+
+
+def sigmoid(logits: NDArray[Any]) -> Scores:
+    """The probability of each logit by itself."""
+    return np.exp(-np.logaddexp(0.0, -logits.astype(np.float64)))  # no large logit overflows
 
 
 def softmax(logits: NDArray[Any]) -> Scores:

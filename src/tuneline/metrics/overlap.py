@@ -12,6 +12,8 @@ import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -41,3 +43,18 @@ def best(measure: Measure, predicted: str, answers: Sequence[str]) -> float:
     """The score against the gold answer that fits best. A question without answers wants an empty prediction, and a
     gold answer of which normalising leaves nothing does not count beside others."""
     return max(measure(predicted, gold) for gold in [each for each in answers if normalised(each)] or [""])
+
+
+def best_null_threshold(odds: Sequence[float], f1: Sequence[float], is_answerable: Sequence[bool]) -> float:
+    """The null threshold with the highest mean F1, as find_best_thresh of evaluate-v2.0.py finds it.
+
+    A question is answered where its odds are not above the threshold. odds: how much likelier no answer is than the
+    best one; f1: of that best one; is_answerable: whether the question has a gold answer. The least odds that will do
+    are given, or what is below all of them where it is best to answer nothing.
+    """
+    # Answering a question gains its F1. Where it has no answer, it loses the 1 that silence earns.
+    gains = np.where(is_answerable, f1, np.asarray(f1, dtype=float) - 1)
+    distinct, which = np.unique(np.asarray(odds, dtype=float), return_inverse=True)
+    total = np.cumsum(np.bincount(which, weights=gains))
+    best_at = int(total.argmax())
+    return float(distinct[best_at] if total[best_at] > 0 else distinct[0] - 1)

@@ -28,7 +28,8 @@ class _AnyTask:
     """The JSON schema of `task`: each task of the table is one branch."""
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        branches = [handler(task_class(name).__pydantic_core_schema__) for name in TASKS]
+        forms = [form for name in TASKS for form in task_class(name).forms()]
+        branches = [handler(form.__pydantic_core_schema__) for form in forms]
         return branches[0] if len(branches) == 1 else {"anyOf": branches}
 
 

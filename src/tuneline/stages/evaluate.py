@@ -44,13 +44,14 @@ def run(params: Sections) -> None:
     }
     tables = task.plots(predictions, rows, labels)
     errors = _worst_errors(task, predictions, rows, score, params.evaluate.worst_errors)
-    outs = (layout.EVALUATION, layout.PREDICTIONS, layout.PLOTS, layout.REPORT)
-    with staged(*outs) as [evaluation_file, predictions_file, plots_folder, report_file]:
+    outs = (layout.EVALUATION, layout.PREDICTIONS, layout.TABLES, layout.PLOTS, layout.REPORT)
+    with staged(*outs) as [evaluation_file, predictions_file, tables_folder, plots_folder, report_file]:
         evaluation_file.write_text(json.dumps(evaluation, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         _write_predictions(predictions_file, predictions, rows, score)
-        plots_folder.mkdir()
+        tables_folder.mkdir()
         for name, lines in tables.items():
-            _write_csv(plots_folder / f"{name}.csv", lines)
+            _write_csv(tables_folder / f"{name}.csv", lines)
+        plots_folder.mkdir()
         facts = _facts(params, score.classes or labels, evaluation, tables, errors)
         for name, spec in plots(facts).items():
             (plots_folder / f"{name}.svg").write_text(charts.svg(spec), encoding="utf-8")
@@ -80,7 +81,7 @@ def _write_predictions(path: Path, predictions: Sequence[Prediction], rows: Sequ
 def _worst_errors(
     task: Task, predictions: Sequence[Prediction], rows: Sequence[Row], score: Score, count: int
 ) -> list[dict[str, Any]]:
-    """The most confident mistakes first."""
+    """The mistakes with the highest score first."""
     wrong = [
         {**{name: row[name] for name in ("row", "file", "line")}, **asdict(task.mistake(row, prediction))}
         for row, prediction, points in zip(rows, predictions, score.per_row, strict=True)
@@ -118,8 +119,9 @@ def _facts(
         compared=params.task.compared,
         details={name: evaluation.get(name) for name in ("per_label", "confusion")},
         learning_curve=curves.read(layout.LEARNING_CURVE),
-        plots={name: tables.get(name, []) for name in ("roc", "precision_recall")},
+        tables=tables,
         errors=errors,
+        worst=params.task.worst,
         validation=_json(layout.VALIDATION),
         tokens=_json(layout.TOKENS),
         lineage={

@@ -29,14 +29,15 @@ def run(params: Sections) -> None:
     checkpoint = find_checkpoint(params.model)
     labels = json.loads((layout.VOCABULARY / "labels.json").read_text(encoding="utf-8"))
     train, validation = _split("train"), _split("validation")
-    model = initial_model(checkpoint, params.task.head(labels), params.model, params.train.seed)
+    task = params.task.informed(train[1])
+    model = initial_model(checkpoint, task.head(labels), params.model, params.train.seed)
     live = LiveRun(EXPERIMENT, digest, params.dump(), layout.STATE / "metrics" / f"{digest}.jsonl")
     checkpoints = layout.STATE / "checkpoints" / digest
     if checkpoints.is_dir():
         report("fine-tune", "goes on from the last checkpoint of a run that was cut short")
     with layout.storage_errors():
         trained = fine_tune(
-            model, params.task, labels, _tokenizer(params), params.train, train, validation,
+            model, task, labels, _tokenizer(params), params.train, train, validation,
             checkpoints=checkpoints, callbacks=[_Live(live)],
         )  # fmt: skip
     curve = curves.from_history(trained.history)

@@ -24,7 +24,7 @@ def run(params: Sections) -> None:
     check_max_length(max_length, checkpoint.config)
     tokenizer = load_tokenizer(checkpoint.folder)
     task.limit(tokenizer, max_length)  # before the long work, for it may refuse
-    labels = task.labels(_gold_cells(task))
+    labels, task = task.labels(_gold_cells(task)), task.informed(_gold_cells(task))
     schema = schema_of({"row": "int64", **task.feature_types})
     reports = {}
     with staged(layout.TOKENIZED) as [tokenized]:

@@ -1,6 +1,6 @@
 """What a task answers for. The pipeline asks these questions in the order of a row's life:
 
-    columns · problem · labels · limit · encode · head · condense · decode · fitted · score · mistake · plots
+    columns · problem · labels · informed · limit · encode · head · condense · decode · fitted · score · mistake · plots
 
 A task is also the typed `task:` section of params.yaml. A task module imports neither torch nor transformers:
 what it says about them, it says by name, so that validate and tokenize never load them.
@@ -28,6 +28,8 @@ IGNORED_LABEL = -100  # transformers' losses skip positions with this label
 KINDS = {
     "text": "string",
     "label": "string",
+    "labels": "list<string>",
+    "number": "double",
     "words": "list<string>",
     "tags": "list<string>",
     "answers": "list<struct<text: string, answer_start: int64>>",  # answer_start counts characters of the context
@@ -54,7 +56,7 @@ class Column:
     @property
     def is_gold(self) -> bool:
         """Whether the column holds what is to be predicted."""
-        return self.kind in ("label", "tags", "answers")
+        return self.kind in ("label", "labels", "number", "tags", "answers")
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Mistake:
     text: str
     gold: str
     predicted: str
-    score: float  # how sure the model was
+    score: float  # how sure the model was, or how far off: the list begins with the highest
 
 
 class Encoder(Protocol):
@@ -108,8 +110,13 @@ class Task(BaseModel):
     windows: ClassVar[bool] = False  # a long row becomes overlapping windows: nothing of it is cut
     compared: ClassVar[str] = "rows"  # what a confusion matrix counts
     kept_together: ClassVar[str | None] = None  # rows alike in this column share a split, where params name no group
-    fits: ClassVar[bool] = False  # something of it is chosen on the validation split
     baseline: ClassVar[str | None] = None  # name in baselines.BASELINES
+    worst: ClassVar[str] = "The mistakes the model was surest of. A wrong gold label often shows here first."
+
+    @classmethod
+    def forms(cls) -> tuple[type[Task], ...]:
+        """The classes that a section of this name is read into: one, or one for each problem that an option names."""
+        return (cls,)
 
     @property
     @abstractmethod
@@ -124,6 +131,16 @@ class Task(BaseModel):
     @abstractmethod
     def answer_types(self) -> Mapping[str, str]:
         """Arrow type of each part of a prediction that a scored file carries, by name."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether something of the task is chosen on the validation split."""
+        return False
+
+    @property
+    def separator(self) -> str | None:
+        """What stands between the items of a gold list where a file can only hold it as a string."""
+        return None
 
     @property
     def loss_options(self) -> frozenset[str]:
@@ -152,6 +169,13 @@ class Task(BaseModel):
     @abstractmethod
     def labels(self, rows: Iterable[Row]) -> list[str]:
         """The label set, sorted, as found in the gold of the training rows (or as params name it)."""
+
+    def informed(self, rows: Iterable[Row]) -> Task:
+        """The task with what it takes from the gold of the training rows, beside the labels, such as their scale.
+
+        tokenize and fine-tune ask alike. It is saved with the model.
+        """
+        return self
 
     def inputs(self, row: Row) -> Row:
         """What a row to predict says, under our names. Gold, if there, is not looked at."""
@@ -211,6 +235,12 @@ class Task(BaseModel):
         self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]
     ) -> dict[str, list[dict[str, Any]]]:
         """Tables to plot, by file name without ending."""
+
+
+def classes(labels: Sequence[str]) -> dict[str, Any]:
+    """What the config of a head that classifies says of the label set."""
+    code = {label: number for number, label in enumerate(labels)}
+    return {"num_labels": len(labels), "id2label": dict(enumerate(labels)), "label2id": code}
 
 
 def by_row(features: Iterable[Feature]) -> list[list[Feature]]:

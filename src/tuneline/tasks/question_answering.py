@@ -17,7 +17,7 @@ from pydantic import Field
 
 from tuneline.errors import DataError, ParamsError
 from tuneline.metrics.classification import softmax
-from tuneline.metrics.overlap import best, exact_match, token_f1
+from tuneline.metrics.overlap import best, best_null_threshold, exact_match, token_f1
 from tuneline.tasks.base import (
     Column,
     Encoder,
@@ -34,6 +34,7 @@ from tuneline.tasks.base import (
 NO_PLACE = -1  # of tokens that are not of the context
 SPARE = 16  # tokens of a window for special ones, and for a question whose last word was cut into more pieces
 NO_ANSWER = "(no answer)"
+LEAST = 1e-300  # probability, so that its logarithm is finite
 
 
 class Span(NamedTuple):
@@ -62,10 +63,11 @@ class QuestionAnswering(Task):
     n_best_size: int = Field(
         20, ge=1, description="First and last tokens of each window that are tried with each other: the likeliest."
     )
-    null_threshold: float = Field(
-        0.0,
+    null_threshold: float | None = Field(
+        None,
+        allow_inf_nan=False,
         description="With unanswerable: how much more likely than the best span no answer must be to be given, in "
-        "nats. Higher answers more often.",
+        "nats. Higher answers more often. null chooses on the validation split the one with the highest F1.",
     )
 
     columns: ClassVar = {
@@ -97,6 +99,10 @@ class QuestionAnswering(Task):
     def metrics(self) -> dict[str, bool]:
         split = ("has_answer_f1", "has_answer_exact_match", "no_answer_f1", "no_answer_exact_match")
         return dict.fromkeys(("f1", "exact_match", *(split if self.unanswerable else ())), True)
+
+    @property
+    def fits(self) -> bool:
+        return self.unanswerable and self.null_threshold is None
 
     @classmethod
     def fitting(cls, rows: Sequence[Row]) -> dict[str, Any]:
@@ -187,13 +193,26 @@ class QuestionAnswering(Task):
             first, last = softmax(output[: len(window["input_ids"])].T)  # (tokens,) each
             nulls.append(float(first[0] * last[0]))
             spans.append(self._best_span(window, first, last))
-        best_span, null = max(spans, key=lambda span: span.score), min(nulls)
-        scores = {"score": best_span.score, "null_score": null}
-        is_null = self.unanswerable and null > best_span.score * math.exp(self.null_threshold)
+        best_span = max(spans, key=lambda span: span.score)
+        scores = {"score": best_span.score, "null_score": min(nulls)}
+        is_null = self.unanswerable and _null_odds(scores) > (self.null_threshold or 0.0)
         if is_null or not best_span.score:
             return {"answer": "", "start": None, "end": None, **scores}
         start, end = best_span.start, best_span.end
         return {"answer": context[start:end], "start": start, "end": end, **scores}
+
+    def fitted(
+        self, outputs: Sequence[NDArray[Any]], features: Sequence[Feature], rows: Sequence[Row], labels: Sequence[str]
+    ) -> "QuestionAnswering":
+        """With the null threshold that gives the highest F1 on these rows, where some of them have no answer."""
+        if all(row["answers"] for row in rows):
+            return self
+        always = self.model_copy(update={"null_threshold": math.inf})
+        predictions = always.decode(outputs, features, rows, labels)
+        f1 = always.score(predictions, rows, labels).per_row
+        is_answerable = [bool(row["answers"]) for row in rows]
+        chosen = best_null_threshold([_null_odds(each) for each in predictions], f1.tolist(), is_answerable)
+        return self.model_copy(update={"null_threshold": chosen})
 
     def _best_span(self, window: Feature, first: NDArray[Any], last: NDArray[Any]) -> Span:
         """The likeliest span of the context in a window. first, last: of each token, the probability to be that."""
@@ -241,6 +260,11 @@ class QuestionAnswering(Task):
         lengths = [len(row["answers"][0]["text"].split()) if row["answers"] else 0 for row in rows]
         table = [{"answer_words": n, "f1": round(float(f1), 6)} for n, f1 in zip(lengths, points, strict=True)]
         return {"answer_length": table}
+
+
+def _null_odds(prediction: Prediction) -> float:
+    """How much more likely no answer is than the best span, in nats."""
+    return math.log(max(prediction["null_score"], LEAST)) - math.log(max(prediction["score"], LEAST))
 
 
 def _misplaced(answer: Mapping[str, Any], context: str) -> str | None:

@@ -29,6 +29,7 @@ from tuneline.tasks.base import (
     Score,
     Task,
     by_row,
+    classes,
 )
 
 NO_WORD = -1  # at positions that no word's first piece stands on
@@ -176,14 +177,7 @@ class TokenClassification(Task):
         return features
 
     def head(self, labels: Sequence[str]) -> Head:
-        return Head(
-            "AutoModelForTokenClassification",
-            {
-                "num_labels": len(labels),
-                "id2label": dict(enumerate(labels)),
-                "label2id": {label: number for number, label in enumerate(labels)},
-            },
-        )
+        return Head("AutoModelForTokenClassification", classes(labels))
 
     def condense(self, logits: NDArray[Any]) -> NDArray[Any]:
         """(features, tokens, labels) to (features, tokens, 2): the likeliest tag's code, and its probability."""
@@ -230,20 +224,20 @@ class TokenClassification(Task):
         ]
         accuracy = float(np.concatenate(right).mean())
         pairs = self._pairs(gold, predicted)
-        classes = sorted({name for pair in pairs for name in pair})
-        code = {name: number for number, name in enumerate(classes)}
+        known = sorted({name for pair in pairs for name in pair})
+        code = {name: number for number, name in enumerate(known)}
         codes = np.array([[code[name] for name in pair] for pair in pairs])
-        matrix = classification.confusion_matrix(codes[:, 0], codes[:, 1], len(classes))
+        matrix = classification.confusion_matrix(codes[:, 0], codes[:, 1], len(known))
         if self.scheme == "plain":
             lines = classification.per_label(matrix)
             metrics = {"accuracy": accuracy, "macro_f1": classification.macro_f1(lines)}
-            table = dict(zip(classes, lines, strict=True))
+            table = dict(zip(known, lines, strict=True))
         else:
             table = spans.agreement(gold, predicted, self.scheme)
             together = table.pop("")
             metrics = {**{name: together[name] for name in ("f1", "precision", "recall")}, "accuracy": accuracy}
         details = {"per_label": table, "confusion": matrix.tolist()}
-        return Score(metrics, np.array([each.mean() for each in right]), details, classes)
+        return Score(metrics, np.array([each.mean() for each in right]), details, known)
 
     def mistake(self, row: Row, prediction: Prediction) -> Mistake:
         """The words with a wrong tag, under their gold tags and under those predicted."""
