@@ -26,7 +26,7 @@ LOCK = Path("dvc.lock")
 def repro(stage: str) -> int:
     """Exit code of `dvc repro`. The outs are committed apart, under a lock: two commits of one object at the
     same time can damage it."""
-    with FileLock(host.lock_file(stage, _key(stage))):
+    with FileLock(host.lock_file(stage, inputs_key(stage))):
         before = LOCK.read_bytes() if LOCK.exists() else b""
         code: int = dvc(["repro", "--no-commit", "--single-item", stage])
         if code == 0 and LOCK.read_bytes() != before:
@@ -35,7 +35,7 @@ def repro(stage: str) -> int:
     return code
 
 
-def _key(stage: str) -> str:
+def inputs_key(stage: str) -> str:
     """The digest of the stage's inputs, the same that names the checkpoints of fine-tune."""
     pipeline: Any = YAML(typ="safe").load(layout.PIPELINE)
     sections = pipeline["stages"][stage]["params"]

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from prefect.logging import disable_run_logger
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import stage_runner
 from flows.stage_runner import Ending, run_command, state_of
+from tests.flows.conftest import free_port
 from tuneline.errors import ServerAway
 
 
@@ -35,6 +38,13 @@ def test_the_error_of_a_stage_is_told_whole_and_without_what_dvc_adds(tmp_path: 
     )
     ending = run_command(python(script), tmp_path, {}, log=lambda line: None)
     assert ending == Ending(2, "a.csv row 4: bad\n  row 5: worse")
+
+
+def test_a_prefect_server_that_is_away_costs_the_progress_bar_and_not_the_stage(tmp_path: Path) -> None:
+    script = "print(' 50%|#####     | 5/10'); print('100%|##########| 10/10'); print('fine-tune: 10 steps')"
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}), disable_run_logger():
+        ending = run_command(python(script), tmp_path, {}, log=lambda line: None)
+    assert ending == Ending(0, "fine-tune: 10 steps")
 
 
 @pytest.mark.parametrize(
