@@ -26,7 +26,7 @@ LOCK = Path("dvc.lock")
 def repro(stage: str) -> int:
     """Exit code of `dvc repro`. The outs are committed apart, under a lock: two commits of one object at the
     same time can damage it."""
-    with FileLock(host.lock_file(stage, inputs_key(stage))):
+    with FileLock(host.stage_lock_file(stage, stage_digest(stage))):
         before = LOCK.read_bytes() if LOCK.exists() else b""
         code: int = dvc(["repro", "--no-commit", "--single-item", stage])
         if code == 0 and LOCK.read_bytes() != before:
@@ -35,11 +35,11 @@ def repro(stage: str) -> int:
     return code
 
 
-def inputs_key(stage: str) -> str:
+def stage_digest(stage: str) -> str:
     """The digest of the stage's inputs, the same that names the checkpoints of fine-tune."""
     pipeline: Any = YAML(typ="safe").load(layout.PIPELINE)
     sections = pipeline["stages"][stage]["params"]
-    return inputs_digest(stage, read_params(*sections).dump())[:32]
+    return inputs_digest(stage, read_params(*sections).dump())
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from ruamel.yaml import YAML
 
 from flows import ROOT
 from tuneline import host, layout
-from tuneline.cleaning import remove
 from tuneline.errors import PipelineError, StorageError
 
 # Links into a shared cache: a hard link would let one run's write reach another run's model.
@@ -80,10 +79,10 @@ def workspace(name: str, revision: str | None) -> Iterator[Workspace]:
         raise WorkspaceError(f"{name}: another process works in this run's workspace.") from None
     with lock, layout.storage_errors():
         folder = host.workspaces() / name
-        remove(folder)
+        host.remove(folder)
         made = _clone(name, folder, origin(), revision or deployed_commit())
         yield made
-        remove(folder)
+        host.remove(folder)
 
 
 def safe_name(name: str) -> str:
@@ -141,11 +140,13 @@ def bring_raw_data(place: Workspace, name: str) -> None:
     if _whole(place, pointer):
         return
     frozen = YAML(typ="safe").load(place.folder / pointer).get("frozen", False)
-    with FileLock(host.lock_file("commit")):
+    with FileLock(host.lock_file("data", name)):  # a download may last: other runs commit in the meantime
         if frozen:
             place.run("dvc", "pull", "--quiet", str(pointer))
-        else:
-            place.run("dvc", "repro", "--quiet", "--single-item", str(pointer))
+            return
+        place.run("dvc", "repro", "--quiet", "--no-commit", "--single-item", str(pointer))
+        with FileLock(host.lock_file("commit")):
+            place.run("dvc", "commit", "--quiet", "--force", str(pointer))
 
 
 def _whole(place: Workspace, pointer: Path) -> bool:

@@ -20,9 +20,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_default_that_is_spelled_out_and_one_that_is_left_out_meet_at_one_lock(folder: Path) -> None:
     params = folder / "params.yaml"
-    text, key = params.read_text(), repro.inputs_key("fine-tune")
+    text, digest = params.read_text(), repro.stage_digest("fine-tune")
     assert "threads: 1\n" in text
     params.write_text(text.replace("threads: 1\n", "threads: 1\n  lr_scheduler_type: linear\n  warmup_steps: 0.10\n"))
-    assert repro.inputs_key("fine-tune") == key
+    assert repro.stage_digest("fine-tune") == digest
     params.write_text(text.replace("threads: 1", "threads: 2"))
-    assert repro.inputs_key("fine-tune") != key
+    assert repro.stage_digest("fine-tune") != digest
