@@ -29,6 +29,7 @@ from prefect.exceptions import PrefectException
 
 from flows.parameters import Chosen
 from tuneline import layout
+from tuneline.addresses import safe_url
 
 GROUNDS = ("outcome", "reason", "metric", "challenger", "champion", "champion_version")
 CODE = " " * 4  # Markdown shows indented text as it stands
@@ -129,25 +130,26 @@ def show_decision(folder: Path, experiment: str) -> str:
     decision = record["decision"]
     sentence = f"{record['name']} version {record['version']}: {decision['outcome']}, {decision['reason']}"
     facts = [(name.replace("_", " "), plain(decision[name])) for name in GROUNDS]
-    text = f"**{html.escape(sentence)}**\n\n{table(('', ''), facts)}\n\nExperiment: `{experiment}`\n"
-    _markdown("decision", text, "The promotion decision and its grounds")
-    _show_links(record)
+    shown = f"**{html.escape(sentence)}**\n\n{table(('', ''), facts)}\n\nExperiment: `{experiment}`\n"
+    _markdown("decision", shown, "The promotion decision and its grounds")
+    for key, address, text in links(record):
+        with _left_out_when_the_server_is_away(key):
+            create_link_artifact(address, link_text=text, key=key, description=text)
     return sentence
 
 
-def _show_links(record: Mapping[str, Any]) -> None:
-    server = os.environ.get("MLFLOW_TRACKING_URI", "")
+def links(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(artifact, address, text) of what the MLflow server shows of a run. Its reader logs in for himself."""
+    server = safe_url(os.environ.get("MLFLOW_TRACKING_URI", "")).replace("***@", "")
     if not server.startswith("http"):
-        return
+        return []
     run = f"{server}/#/experiments/{record['experiment_id']}/runs/{record['run_id']}"
     version = f"{server}/#/models/{record['name']}/versions/{record['version']}"
-    for key, address, text in (
+    return [
         ("mlflow-run", run, "The run in MLflow"),
         ("model-version", version, f"{record['name']} version {record['version']} in the registry"),
         ("report", f"{run}/artifacts/report.html", "The report"),
-    ):
-        with _left_out_when_the_server_is_away(key):
-            create_link_artifact(address, link_text=text, key=key, description=text)
+    ]
 
 
 def _markdown(key: str, text: str, description: str) -> None:

@@ -23,9 +23,10 @@ import click
 
 from flows import ROOT
 from tuneline import host
+from tuneline.commands import output
 from tuneline.devices import devices
 from tuneline.errors import PipelineError
-from tuneline.leash import end_group
+from tuneline.leash import end_group, leashed
 
 HEALTHY_SECONDS = 180.0
 GRACE_SECONDS = 30.0
@@ -108,31 +109,26 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 
 def _mlflow_server(settings: Settings) -> list[str]:
-    artifacts = ROOT / "mlartifacts"
+    """It reads MLFLOW_BACKEND_STORE_URI itself: on a command line all users of the machine would see its password."""
     return [
         "mlflow", "server", "--host", LOCALHOST, "--port", str(settings.mlflow_port), "--workers", "1",
-        "--backend-store-uri", os.environ["MLFLOW_BACKEND_STORE_URI"], "--artifacts-destination", str(artifacts),
+        "--artifacts-destination", str(ROOT / "mlartifacts"),
     ]  # fmt: skip
 
 
 def _deploy() -> None:
     """`prefect deploy` of all that prefect.yaml holds, pinned to the commit that is checked out."""
-    done = subprocess.run(
-        ["prefect", "deploy", "--all", "--no-prompt"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise UpError(f"prefect deploy --all --no-prompt failed:\n{_tail(done.stdout + done.stderr)}")
+    output("prefect", "deploy", "--all", "--no-prompt", error=UpError, folder=ROOT)
 
 
 def _share_cache() -> None:
     """Let this checkout read what the runs made: their cache is a DVC remote of it, unless it has a remote."""
-    if not _dvc("config", "core.remote").stdout.strip():
+    try:
+        output("dvc", "config", "core.remote", error=UpError, folder=ROOT)
+    except UpError:  # it has none
         host.cache().mkdir(parents=True, exist_ok=True)
-        _dvc("remote", "add", "--local", "--force", "--default", HOST_REMOTE, str(host.cache()))
-
-
-def _dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["dvc", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+        remote = ("--default", HOST_REMOTE, str(host.cache()))
+        output("dvc", "remote", "add", "--local", "--force", *remote, error=UpError, folder=ROOT)
 
 
 def _worker_name() -> str:
@@ -201,7 +197,7 @@ class _Programs:
     def start(self, name: str, command: Sequence[str]) -> None:
         with (self.logs / f"{name}.log").open("wb") as log:
             self.running[name] = subprocess.Popen(
-                [sys.executable, "-m", "tuneline.leash", *command], cwd=ROOT, stdin=subprocess.DEVNULL,
+                leashed(*command), cwd=ROOT, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 

@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunStatus
 from mlflow.exceptions import MlflowException
 
+from tuneline.addresses import safe_text, safe_url
 from tuneline.curves import metrics_of
 from tuneline.errors import ServerAway
 from tuneline.log import warn
@@ -181,9 +182,8 @@ class LiveRun:
 
 def safe_uri() -> str:
     """The tracking URI without a password."""
-    head, at, tail = tracking_uri().rpartition("@")
-    return f"{head.split('//')[0]}//***@{tail}" if at else tail
+    return safe_url(tracking_uri())
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return safe_text((str(error).strip().splitlines() or [type(error).__name__])[0][:300])

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.conftest import make_project, run
-from tuneline.leash import end_group
+from tuneline.leash import end_group, leashed
 
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
@@ -85,7 +85,7 @@ class Site:
     def start(self, name: str, *command: str) -> None:
         with (self.root / f"{name}.log").open("ab") as log:
             self.programs[name] = subprocess.Popen(
-                [sys.executable, "-m", "tuneline.leash", *command], cwd=self.project, env={**os.environ, **self.env},
+                leashed(*command), cwd=self.project, env={**os.environ, **self.env},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 

@@ -15,6 +15,7 @@ from flows import stage_runner
 from flows.stage_runner import Ending, run_command, state_of
 from tests.flows.conftest import free_port
 from tuneline.errors import ServerAway
+from tuneline.leash import leashed
 
 
 def python(script: str) -> list[str]:
@@ -86,10 +87,7 @@ def test_a_process_on_a_leash_ends_when_its_parent_is_killed(tmp_path: Path) -> 
     if sys.platform != "linux":
         pytest.skip("only Linux tells a process of its parent's end")
     child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
-    parent = (
-        "import subprocess, sys, time\n"
-        f"subprocess.Popen([sys.executable, '-m', 'tuneline.leash', sys.executable, '-c', {child!r}])\ntime.sleep(60)"
-    )
+    parent = f"import subprocess, sys, time\nsubprocess.Popen({leashed(*python(child))})\ntime.sleep(60)"
     process = subprocess.Popen(python(parent), stdout=subprocess.PIPE, cwd=tmp_path, env=dict(os.environ))
     assert process.stdout is not None
     pid = int(process.stdout.readline())
