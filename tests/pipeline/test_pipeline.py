@@ -104,6 +104,12 @@ def test_a_second_server_gets_the_whole_run_and_a_model_from_the_cache(project: 
         assert client.get_run(version.run_id).data.params["train.learning_rate"] == "0.005"
     assert counts[0] == counts[1] != []
 
+    # A version never comes without its scores and its report: they go first.
+    (project / "data/reports/report.html").unlink()
+    third = f"sqlite:///{project / 'third.db'}"
+    assert run("tuneline", "stage", "register", cwd=project, check=False, MLFLOW_TRACKING_URI=third).returncode
+    assert list(mlflow.MlflowClient(third, third).search_model_versions()) == []
+
 
 def test_a_finished_training_gives_the_same_bytes_again_until_another_one_begins(project: Path) -> None:
     outs = [project / "data" / out for out in ("model", "reports/training.json", "reports/learning_curve.csv")]
