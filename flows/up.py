@@ -15,11 +15,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from urllib.request import urlopen
 
 import click
+from filelock import FileLock, Timeout
 
 from flows import ROOT
 from tuneline import host
@@ -58,10 +60,9 @@ class Settings:
 def up(settings: Settings) -> None:
     """Bring everything up, wait for a signal, take everything down. Raises UpError."""
     _refuse_taken_ports(settings)
-    environment = _environment(settings)
-    os.environ.update(environment)
+    os.environ.update(_environment(settings))
     automations = import_module("flows.automations")  # Prefect reads its settings when it is imported
-    with _stop_signals(), _Programs() as programs:
+    with _stop_signals(), _alone(), _Programs() as programs:
         programs.start("prefect-server", [
             "prefect", "server", "start", "--host", LOCALHOST, "--port", str(settings.prefect_port),
         ])  # fmt: skip
@@ -72,10 +73,11 @@ def up(settings: Settings) -> None:
         _share_cache()
         _deploy()
         limit = settings.runs or len(devices()) or 2
+        begun = datetime.now(UTC)
         programs.start("worker", [
             "prefect", "worker", "start", "--pool", automations.POOL, "--limit", str(limit), "--name", _worker_name(),
         ])  # fmt: skip
-        programs.wait_for("worker", lambda: automations.workers_online() > 0)
+        programs.wait_for("worker", lambda: automations.worker_heard_of(_worker_name(), since=begun))
         click.echo(
             f"Prefect  {settings.prefect_url}      runs: deployments fine-tune, nightly, retrain-on-data, score\n"
             f"MLflow   {settings.mlflow_url}      metrics and the registry\n"
@@ -83,6 +85,21 @@ def up(settings: Settings) -> None:
             "Ctrl-C ends all of it."
         )
         programs.wait()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One `tuneline up` for one TUNELINE_HOME. Two servers on one Prefect database, on ports of their own, would both
+    plan and end the same runs. Raises UpError."""
+    lock = FileLock(host.lock_file("up"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UpError(
+            f"Another `tuneline up` works with {host.home()}. Stop it, or set TUNELINE_HOME to another folder here."
+        ) from None
+    with lock:
+        yield
 
 
 def _environment(settings: Settings) -> dict[str, str]:
@@ -123,9 +140,7 @@ def _deploy() -> None:
 
 def _share_cache() -> None:
     """Let this checkout read what the runs made: their cache is a DVC remote of it, unless it has a remote."""
-    try:
-        output("dvc", "config", "core.remote", error=UpError, folder=ROOT)
-    except UpError:  # it has none
+    if not output("dvc", "config", "core.remote", error=UpError, folder=ROOT):
         host.cache().mkdir(parents=True, exist_ok=True)
         remote = ("--default", HOST_REMOTE, str(host.cache()))
         output("dvc", "remote", "add", "--local", "--force", *remote, error=UpError, folder=ROOT)

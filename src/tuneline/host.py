@@ -6,7 +6,7 @@
     locks/         a file for each thing that only one process may have in hand
 
 A lock is held by the one process that commits to the cache, runs a stage on some inputs, works in a workspace, uses
-a device or scores into a folder.
+a device, scores into a folder or is `tuneline up`.
 """
 
 import os

@@ -22,6 +22,14 @@ def python(script: str) -> list[str]:
     return [sys.executable, "-c", script]
 
 
+def lives(pid: int) -> bool:
+    """A zombie, which nobody has reaped yet, has ended."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_each_line_is_logged_as_it_comes_without_colours(tmp_path: Path) -> None:
     lines: list[str] = []
     ending = run_command(
@@ -80,7 +88,7 @@ def test_nothing_is_left_of_a_command_whose_caller_gave_up(tmp_path: Path) -> No
     )
     with pytest.raises(KeyboardInterrupt):
         run_command(python(script), tmp_path, {}, log=give_up)
-    assert [pid for pid in pids if psutil.pid_exists(pid)] == []
+    assert [pid for pid in pids if lives(pid)] == []
 
 
 def test_a_process_on_a_leash_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
@@ -94,6 +102,6 @@ def test_a_process_on_a_leash_ends_when_its_parent_is_killed(tmp_path: Path) -> 
     process.kill()
     process.wait()
     limit = time.monotonic() + 10
-    while psutil.pid_exists(pid) and time.monotonic() < limit:
+    while lives(pid) and time.monotonic() < limit:
         time.sleep(0.05)
-    assert not psutil.pid_exists(pid)
+    assert not lives(pid)
