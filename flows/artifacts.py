@@ -1,6 +1,7 @@
 """What a flow run shows in Prefect's UI: its params, the data checks, progress, scores, the decision, the plots.
 
-Text from rows and params is escaped: the UI renders Markdown and HTML.
+Text from rows and params is escaped: the UI renders Markdown and HTML. What the server does not take is missing
+there, with a warning in the log, and the run goes on.
 """
 
 import base64
@@ -9,11 +10,14 @@ import json
 import os
 import textwrap
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
+from prefect import get_run_logger
 from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
@@ -21,9 +25,11 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.exceptions import PrefectException
 
 from flows.parameters import Chosen
 from tuneline import layout
+from tuneline.addresses import safe_url
 
 GROUNDS = ("outcome", "reason", "metric", "challenger", "champion", "champion_version")
 CODE = " " * 4  # Markdown shows indented text as it stands
@@ -31,6 +37,15 @@ PICTURES = {  # artifact → its pictures among the plots that evaluate writes
     "learning-curve": ("losses", "validation_metric"),
     "confusion-matrix": ("confusion",),
 }
+
+
+@contextmanager
+def _left_out_when_the_server_is_away(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (httpx.HTTPError, PrefectException) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        get_run_logger().warning("%s is not shown: the Prefect server did not take it (%s)", what, reason)
 
 
 class Progress:
@@ -45,7 +60,11 @@ class Progress:
     def show(self, percent: int, label: str) -> None:
         if percent == self.shown or (percent < 100 and time.monotonic() - self.moved < self.SECONDS):
             return
+        with _left_out_when_the_server_is_away("progress"):
+            self._tell(percent, label)
         self.shown, self.moved = percent, time.monotonic()
+
+    def _tell(self, percent: int, label: str) -> None:
         if self.artifact is None:
             made = create_progress_artifact(float(percent), description=label or "training")
             self.artifact = made  # type: ignore[assignment]  # prefect types it for async callers too
@@ -62,7 +81,7 @@ def show_params(chosen: Chosen, *, commit: str, experiment: str) -> None:
     changed = changes if chosen.changes else "Nothing is changed."
     origin = f"From `{chosen.source}` at commit `{commit[:12]}`, experiment `{experiment}`."
     text = f"{origin}\n\n{changed}\n\n{textwrap.indent(chosen.text, CODE)}"
-    create_markdown_artifact(text, key="parameters", description="Parameters of the run, and what it changed")
+    _markdown("parameters", text, "Parameters of the run, and what it changed")
 
 
 def show_validation(folder: Path) -> None:
@@ -72,9 +91,7 @@ def show_validation(folder: Path) -> None:
     counts = {name: value for name, value in found.items() if isinstance(value, int)}
     findings = table(("finding", "rows"), ((name.replace("_", " "), f"{n:,}") for name, n in counts.items()))
     unsound = table(("refused by itself for", "rows"), ((k, f"{n:,}") for k, n in found["unsound"].items() if n))
-    create_markdown_artifact(
-        f"{splits}\n\n{findings}\n\n{unsound}\n", key="validation", description="What validate found in the raw rows"
-    )
+    _markdown("validation", f"{splits}\n\n{findings}\n\n{unsound}\n", "What validate found in the raw rows")
 
 
 def show_plots(folder: Path) -> None:
@@ -83,7 +100,7 @@ def show_plots(folder: Path) -> None:
         files = [folder / layout.PLOTS / f"{name}.svg" for name in names]
         pictures = [_picture(file) for file in files if file.is_file()]
         if pictures:
-            create_markdown_artifact("\n\n".join(pictures), key=key, description=key.replace("-", " ").capitalize())
+            _markdown(key, "\n\n".join(pictures), key.replace("-", " ").capitalize())
 
 
 def _picture(file: Path) -> str:
@@ -101,9 +118,10 @@ def show_scores(folder: Path) -> None:
         if evaluation["baseline"]:
             row["baseline"] = _number(evaluation["baseline"].get(name))
         rows.append(row)
-    create_table_artifact(
-        rows, key="metrics", description=f"Scores on the {evaluation['test_rows']:,} rows of the test split"
-    )
+    with _left_out_when_the_server_is_away("metrics"):
+        create_table_artifact(
+            rows, key="metrics", description=f"Scores on the {evaluation['test_rows']:,} rows of the test split"
+        )
 
 
 def show_decision(folder: Path, experiment: str) -> str:
@@ -112,24 +130,31 @@ def show_decision(folder: Path, experiment: str) -> str:
     decision = record["decision"]
     sentence = f"{record['name']} version {record['version']}: {decision['outcome']}, {decision['reason']}"
     facts = [(name.replace("_", " "), plain(decision[name])) for name in GROUNDS]
-    text = f"**{html.escape(sentence)}**\n\n{table(('', ''), facts)}\n\nExperiment: `{experiment}`\n"
-    create_markdown_artifact(text, key="decision", description="The promotion decision and its grounds")
-    _show_links(record)
+    shown = f"**{html.escape(sentence)}**\n\n{table(('', ''), facts)}\n\nExperiment: `{experiment}`\n"
+    _markdown("decision", shown, "The promotion decision and its grounds")
+    for key, address, text in links(record):
+        with _left_out_when_the_server_is_away(key):
+            create_link_artifact(address, link_text=text, key=key, description=text)
     return sentence
 
 
-def _show_links(record: Mapping[str, Any]) -> None:
-    server = os.environ.get("MLFLOW_TRACKING_URI", "")
+def links(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(artifact, address, text) of what the MLflow server shows of a run. Its reader logs in for himself."""
+    server = safe_url(os.environ.get("MLFLOW_TRACKING_URI", "")).replace("***@", "")
     if not server.startswith("http"):
-        return
+        return []
     run = f"{server}/#/experiments/{record['experiment_id']}/runs/{record['run_id']}"
     version = f"{server}/#/models/{record['name']}/versions/{record['version']}"
-    for key, address, text in (
+    return [
         ("mlflow-run", run, "The run in MLflow"),
         ("model-version", version, f"{record['name']} version {record['version']} in the registry"),
         ("report", f"{run}/artifacts/report.html", "The report"),
-    ):
-        create_link_artifact(address, link_text=text, key=key, description=text)
+    ]
+
+
+def _markdown(key: str, text: str, description: str) -> None:
+    with _left_out_when_the_server_is_away(key):
+        create_markdown_artifact(text, key=key, description=description)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

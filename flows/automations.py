@@ -2,7 +2,7 @@
 runs whose process is gone. Everything here may be done again at any time."""
 
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from prefect.client.orchestration import get_client
@@ -16,7 +16,7 @@ from prefect.workers.process import ProcessWorker
 POOL = "gpu"
 SILENCE = timedelta(seconds=90)  # three heartbeats
 HEARTBEAT = "prefect.flow-run.heartbeat"
-ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
+ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "Refused", "Interrupted", "TimedOut")  # events bear these names
 
 DEAD_RUNS = AutomationCore(
     name="tuneline: end runs whose process is gone",
@@ -53,11 +53,15 @@ def set_up() -> None:
         _ensure(client, DEAD_RUNS)
 
 
-def workers_online() -> int:
-    """How many workers of the pool have been heard of lately."""
+def worker_heard_of(name: str, *, since: datetime) -> bool:
+    """Whether this worker of the pool has sent a heartbeat lately. A former one of its name counts as online for a
+    while after its end."""
     with get_client(sync_client=True) as client:
         workers = client.read_workers_for_work_pool(POOL)
-    return sum(worker.status is not None and worker.status.value == "ONLINE" for worker in workers)
+    return any(
+        worker.name == name and worker.last_heartbeat_time is not None and worker.last_heartbeat_time > since
+        for worker in workers
+    )
 
 
 def _ensure(client: Any, automation: AutomationCore) -> None:

@@ -3,7 +3,6 @@
 prefect deployment run fine-tune/fine-tune --param overrides='{"train.learning_rate": 5e-5}'
 """
 
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows import artifacts
 from flows.parameters import Chosen, Overrides, Recipe, choose, choose_for_data, deployed_params
-from flows.stage_runner import REFUSED, command_task, stage_command
-from flows.workspaces import Workspace, bring_raw_data, save_experiment, workspace
+from flows.stage_runner import INTERRUPTED, REFUSED, command_task, need_tracking, stage_command
+from flows.workspaces import RemoteAway, Workspace, bring_raw_data, save_experiment, workspace
 from tuneline import layout
 from tuneline.cli import STAGES
 from tuneline.errors import PipelineError
@@ -86,7 +85,7 @@ def run_stages(pick: Callable[[Path], Chosen], revision: str | None, timeouts: T
     mend is told in one message, without a traceback."""
     tie_to_parent()
     try:
-        _need_tracking()
+        need_tracking()
         with workspace(flow_run.get_name() or "run", revision) as place:
             chosen = pick(place.folder)
             (place.folder / layout.PARAMS).write_text(chosen.text, encoding="utf-8")
@@ -95,6 +94,8 @@ def run_stages(pick: Callable[[Path], Chosen], revision: str | None, timeouts: T
             return _run_all(place, timeouts)
     except _StageEnded as ended:
         return ended.state
+    except RemoteAway as error:
+        return Failed(name=INTERRUPTED, message=str(error))
     except PipelineError as error:
         return Failed(name=REFUSED, message=str(error))
 
@@ -117,21 +118,25 @@ def _run_all(place: Workspace, timeouts: TimeOuts) -> State[None]:
             artifacts.show_validation(place.folder)
         elif stage == "evaluate":
             artifacts.show_plots(place.folder)
-    save_experiment(place)
-    get_run_logger().info("experiment %s saved and pushed", place.experiment)
     artifacts.show_scores(place.folder)
-    return Completed(message=artifacts.show_decision(place.folder, place.experiment))
+    decision = artifacts.show_decision(place.folder, place.experiment)
+    save(place, decision)
+    return Completed(message=decision)
+
+
+def save(place: Workspace, decision: str) -> None:
+    """Save the experiment. The model is registered by now, and a failure must not hide that."""
+    try:
+        save_experiment(place)
+    except PipelineError as error:
+        raise type(error)(
+            f"{decision}. That stands, but the experiment {place.experiment} did not get to the origin: {error}\n"
+            "Mend that and run the same again: every stage comes from the cache, and the version stays as it is."
+        ) from error
+    get_run_logger().info("experiment %s saved and pushed", place.experiment)
 
 
 def _last_words(stage: str, state: State[Any], place: Workspace) -> str:
     said = state.message or state.name or ""
     named = said if said.startswith(f"{stage}: ") else f"{stage}: {said}"
     return f"{named}\nThe workspace is kept: {place.folder}"
-
-
-def _need_tracking() -> None:
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        raise PipelineError(
-            "MLFLOW_TRACKING_URI is not set where the worker runs, and a workspace is no place for a registry. Start "
-            "the worker with it (`tuneline up` does), or set it in the work pool's environment variables."
-        )

@@ -9,12 +9,16 @@ from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.states import Failed
 from pydantic import Field
 
-from flows.stage_runner import command_task
-from tuneline.leash import tie_to_parent
+from flows import ROOT
+from flows.stage_runner import REFUSED, command_task, need_tracking
+from tuneline.errors import PipelineError
+from tuneline.leash import leashed, tie_to_parent
 
 TextFile = Annotated[str, Field(pattern=r"(?i)\.(csv|tsv|parquet)$")]
+Folder = Annotated[str, Field(pattern="^/")]  # the flow's own folder goes with its run
 TASK = command_task("score")
 
 
@@ -22,7 +26,7 @@ TASK = command_task("score")
 def score(
     model: str,
     source: TextFile,
-    output: str,
+    output: Folder,
     columns: dict[str, str] = {},  # noqa: B006  never changed
     rows_per_part: Annotated[int, Field(ge=1)] = 10_000,
 ) -> State[Any]:
@@ -32,14 +36,17 @@ def score(
     Args:
         model: models:/NAME@ALIAS, models:/NAME/VERSION, or NAME for its champion.
         source: A CSV, TSV or Parquet file, as the worker sees it.
-        output: The folder for the Parquet parts, as the worker sees it.
+        output: The folder for the Parquet parts, as the worker sees it, from the root.
         columns: Where an input column has another name in the file, ours to theirs, as in {"text": "review"}.
         rows_per_part: Rows of each part.
     """
     tie_to_parent()
+    try:
+        need_tracking()
+    except PipelineError as error:
+        return Failed(name=REFUSED, message=str(error))
     options = [f"--column={ours}={theirs}" for ours, theirs in columns.items()]
-    python = [sys.executable, "-m"]
     arguments = [f"--rows-per-part={rows_per_part}", *options, "--", model, source, output]
-    command = [*python, "tuneline.leash", *python, "tuneline", "score", *arguments]
-    state: State[Any] = TASK(command, Path.cwd(), {}, return_state=True)
+    command = leashed(sys.executable, "-m", "tuneline", "score", *arguments)
+    state: State[Any] = TASK(command, Path.cwd(), {"PYTHONPATH": str(ROOT / "src")}, return_state=True)
     return state

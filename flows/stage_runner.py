@@ -60,6 +60,15 @@ def command_task(name: str) -> Task[..., State[Any]]:
     return run
 
 
+def need_tracking() -> None:
+    """Raises PipelineError when no tracking server is named: none is found from a clone that goes with its run."""
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise PipelineError(
+            "MLFLOW_TRACKING_URI is not set where the worker runs, and a clone is no place for a registry. Start "
+            "the worker with it (`tuneline up` does), or set it in the work pool's environment variables."
+        )
+
+
 def stage_command(stage: str) -> list[str]:
     """What brings a stage up to date in a workspace."""
     return [sys.executable, str(ROOT / "flows/repro.py"), stage]

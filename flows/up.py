@@ -15,17 +15,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from urllib.request import urlopen
 
 import click
+from filelock import FileLock, Timeout
 
 from flows import ROOT
 from tuneline import host
+from tuneline.commands import output
 from tuneline.devices import devices
 from tuneline.errors import PipelineError
-from tuneline.leash import end_group
+from tuneline.leash import end_group, leashed
 
 HEALTHY_SECONDS = 180.0
 GRACE_SECONDS = 30.0
@@ -57,10 +60,9 @@ class Settings:
 def up(settings: Settings) -> None:
     """Bring everything up, wait for a signal, take everything down. Raises UpError."""
     _refuse_taken_ports(settings)
-    environment = _environment(settings)
-    os.environ.update(environment)
+    os.environ.update(_environment(settings))
     automations = import_module("flows.automations")  # Prefect reads its settings when it is imported
-    with _stop_signals(), _Programs() as programs:
+    with _stop_signals(), _alone(), _Programs() as programs:
         programs.start("prefect-server", [
             "prefect", "server", "start", "--host", LOCALHOST, "--port", str(settings.prefect_port),
         ])  # fmt: skip
@@ -71,10 +73,11 @@ def up(settings: Settings) -> None:
         _share_cache()
         _deploy()
         limit = settings.runs or len(devices()) or 2
+        begun = datetime.now(UTC)
         programs.start("worker", [
             "prefect", "worker", "start", "--pool", automations.POOL, "--limit", str(limit), "--name", _worker_name(),
         ])  # fmt: skip
-        programs.wait_for("worker", lambda: automations.workers_online() > 0)
+        programs.wait_for("worker", lambda: automations.worker_heard_of(_worker_name(), since=begun))
         click.echo(
             f"Prefect  {settings.prefect_url}      runs: deployments fine-tune, nightly, retrain-on-data, score\n"
             f"MLflow   {settings.mlflow_url}      metrics and the registry\n"
@@ -82,6 +85,21 @@ def up(settings: Settings) -> None:
             "Ctrl-C ends all of it."
         )
         programs.wait()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One `tuneline up` for one TUNELINE_HOME. Two servers on one Prefect database, on ports of their own, would both
+    plan and end the same runs. Raises UpError."""
+    lock = FileLock(host.lock_file("up"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UpError(
+            f"Another `tuneline up` works with {host.home()}. Stop it, or set TUNELINE_HOME to another folder here."
+        ) from None
+    with lock:
+        yield
 
 
 def _environment(settings: Settings) -> dict[str, str]:
@@ -108,31 +126,24 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 
 def _mlflow_server(settings: Settings) -> list[str]:
-    artifacts = ROOT / "mlartifacts"
+    """It reads MLFLOW_BACKEND_STORE_URI itself: on a command line all users of the machine would see its password."""
     return [
         "mlflow", "server", "--host", LOCALHOST, "--port", str(settings.mlflow_port), "--workers", "1",
-        "--backend-store-uri", os.environ["MLFLOW_BACKEND_STORE_URI"], "--artifacts-destination", str(artifacts),
+        "--artifacts-destination", str(ROOT / "mlartifacts"),
     ]  # fmt: skip
 
 
 def _deploy() -> None:
     """`prefect deploy` of all that prefect.yaml holds, pinned to the commit that is checked out."""
-    done = subprocess.run(
-        ["prefect", "deploy", "--all", "--no-prompt"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise UpError(f"prefect deploy --all --no-prompt failed:\n{_tail(done.stdout + done.stderr)}")
+    output("prefect", "deploy", "--all", "--no-prompt", error=UpError, folder=ROOT)
 
 
 def _share_cache() -> None:
     """Let this checkout read what the runs made: their cache is a DVC remote of it, unless it has a remote."""
-    if not _dvc("config", "core.remote").stdout.strip():
+    if not output("dvc", "config", "core.remote", error=UpError, folder=ROOT):
         host.cache().mkdir(parents=True, exist_ok=True)
-        _dvc("remote", "add", "--local", "--force", "--default", HOST_REMOTE, str(host.cache()))
-
-
-def _dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["dvc", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+        remote = ("--default", HOST_REMOTE, str(host.cache()))
+        output("dvc", "remote", "add", "--local", "--force", *remote, error=UpError, folder=ROOT)
 
 
 def _worker_name() -> str:
@@ -201,7 +212,7 @@ class _Programs:
     def start(self, name: str, command: Sequence[str]) -> None:
         with (self.logs / f"{name}.log").open("wb") as log:
             self.running[name] = subprocess.Popen(
-                [sys.executable, "-m", "tuneline.leash", *command], cwd=ROOT, stdin=subprocess.DEVNULL,
+                leashed(*command), cwd=ROOT, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 

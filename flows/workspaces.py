@@ -7,10 +7,10 @@ It is removed when the run succeeds and kept when it fails; `tuneline clean` rem
 
 import os
 import re
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,11 @@ from ruamel.yaml import YAML
 
 from flows import ROOT
 from tuneline import host, layout
-from tuneline.cleaning import remove
-from tuneline.errors import PipelineError, StorageError
+from tuneline.addresses import safe_url
+from tuneline.commands import output
+from tuneline.errors import PipelineError
+
+PAUSES = (5.0, 25.0)  # seconds before another machine is asked again
 
 # Links into a shared cache: a hard link would let one run's write reach another run's model.
 DVC_CONFIG = """[core]
@@ -33,7 +36,11 @@ DVC_CONFIG = """[core]
 
 
 class WorkspaceError(PipelineError):
-    """A repository that cannot be cloned, a revision it does not have, data that cannot be had."""
+    """A revision that the repository does not have, data that it does not name."""
+
+
+class RemoteAway(WorkspaceError):
+    """The origin, the DVC remote or the source of the data did not give or take what it should. A retry may help."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +56,15 @@ class Workspace:
         return {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "PYTHONPATH": str(self.folder / "src"),
-            "DVC_NO_ANALYTICS": "1",
         }
 
     def run(self, *command: str) -> str:
         """Output of a command here. Raises WorkspaceError with the last thing it said."""
-        return _run(*command, folder=self.folder, env=self.env())
+        return output(*command, error=WorkspaceError, folder=self.folder, env=self.env())
+
+    def ask(self, *command: str) -> str:
+        """The same for a command that asks another machine. Raises RemoteAway after some tries."""
+        return _patiently(*command, folder=self.folder, env=self.env())
 
 
 def origin() -> str:
@@ -80,10 +90,13 @@ def workspace(name: str, revision: str | None) -> Iterator[Workspace]:
         raise WorkspaceError(f"{name}: another process works in this run's workspace.") from None
     with lock, layout.storage_errors():
         folder = host.workspaces() / name
-        remove(folder)
+        host.remove(folder)
         made = _clone(name, folder, origin(), revision or deployed_commit())
-        yield made
-        remove(folder)
+        try:
+            yield made
+        except PipelineError as error:
+            raise type(error)(f"{error}\nThe workspace is kept: {folder}") from error
+        host.remove(folder)
 
 
 def safe_name(name: str) -> str:
@@ -93,7 +106,7 @@ def safe_name(name: str) -> str:
 
 def _clone(name: str, folder: Path, source: str, revision: str) -> Workspace:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _run("git", "clone", "--quiet", "--no-checkout", "--", source, str(folder), folder=folder.parent)
+    _patiently("git", "clone", "--quiet", "--no-checkout", "--", source, str(folder), folder=folder.parent)
     commit = _commit(folder, source, revision)
     _run("git", "checkout", "--quiet", "--detach", commit, folder=folder)
     _identify(folder)
@@ -116,7 +129,7 @@ def _commit(folder: Path, source: str, revision: str) -> str:
         except WorkspaceError:
             continue
     raise WorkspaceError(
-        f"revision: {source} has no commit, tag or branch '{revision}'. Push it there, or name another one."
+        f"revision: {safe_url(source)} has no commit, tag or branch '{revision}'. Push it there, or name another one."
     )
 
 
@@ -141,11 +154,13 @@ def bring_raw_data(place: Workspace, name: str) -> None:
     if _whole(place, pointer):
         return
     frozen = YAML(typ="safe").load(place.folder / pointer).get("frozen", False)
-    with FileLock(host.lock_file("commit")):
+    with FileLock(host.lock_file("data", name)):  # a download may last, and other runs commit in the meantime
         if frozen:
-            place.run("dvc", "pull", "--quiet", str(pointer))
-        else:
-            place.run("dvc", "repro", "--quiet", "--single-item", str(pointer))
+            place.ask("dvc", "pull", "--quiet", str(pointer))
+            return
+        place.run("dvc", "repro", "--quiet", "--no-commit", "--single-item", str(pointer))
+        with FileLock(host.lock_file("commit")):
+            place.run("dvc", "commit", "--quiet", "--force", str(pointer))
 
 
 def _whole(place: Workspace, pointer: Path) -> bool:
@@ -159,8 +174,8 @@ def save_experiment(place: Workspace) -> None:
     _unlink_shown_files(place.folder)
     place.run("dvc", "exp", "save", "--quiet", "--force", "--name", place.experiment)
     if place.run("dvc", "remote", "list"):
-        place.run("dvc", "push", "--quiet", "--run-cache")
-    place.run("dvc", "exp", "push", "--quiet", "--force", "--no-cache", "origin", place.experiment)
+        place.ask("dvc", "push", "--quiet", "--run-cache")
+    place.ask("dvc", "exp", "push", "--quiet", "--force", "--no-cache", "origin", place.experiment)
 
 
 def _unlink_shown_files(folder: Path) -> None:
@@ -187,17 +202,18 @@ def _strings(node: Any) -> Iterator[str]:
 
 def _experiment_name(name: str, folder: Path, commit: str) -> str:
     """The run's name, with its commit when the origin holds an experiment of this name already."""
-    taken = _run("git", "ls-remote", "origin", f"refs/exps/*/{name}", folder=folder)
+    taken = _patiently("git", "ls-remote", "origin", f"refs/exps/*/{name}", folder=folder)
     return f"{name}-{commit[:8]}" if taken else name
 
 
-def _run(*command: str, folder: Path, env: dict[str, str] | None = None) -> str:
-    done = subprocess.run(
-        command, cwd=folder, env={**os.environ, "GIT_TERMINAL_PROMPT": "0", **(env or {})},
-        capture_output=True, text=True, errors="replace", check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    if done.returncode == 0:
-        return done.stdout.strip()
-    said = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
-    kind = StorageError if "No space left" in done.stderr else WorkspaceError
-    raise kind(f"{' '.join(command[:3])} in {folder}: " + "\n".join(said[-5:]))
+def _run(*command: str, folder: Path) -> str:
+    return output(*command, error=WorkspaceError, folder=folder)
+
+
+def _patiently(*command: str, folder: Path, env: Mapping[str, str] | None = None) -> str:
+    """Output of a command that asks another machine, tried again after a while. RemoteAway when that does not help."""
+    for seconds in PAUSES:
+        with suppress(RemoteAway):
+            return output(*command, error=RemoteAway, folder=folder, env=env)
+        time.sleep(seconds)
+    return output(*command, error=RemoteAway, folder=folder, env=env)

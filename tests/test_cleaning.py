@@ -13,7 +13,7 @@ from rich.console import Console
 
 from tests.conftest import run
 from tuneline import host
-from tuneline.cleaning import DAY, clean, leftovers, measure, remove
+from tuneline.cleaning import DAY, clean, leftovers, measure
 from tuneline.errors import StorageError
 
 KIB = 1024  # bytes
@@ -212,8 +212,8 @@ def test_the_cache_and_a_home_that_is_not_there_are_left_alone(home: Path) -> No
 def test_a_removal_that_another_hand_has_done_is_no_error() -> None:
     make(host.workspaces() / "old", days=8)
     [leftover] = leftovers(older_than=7, checkpoints=False)
-    remove(leftover.path)
-    remove(leftover.path)
+    host.remove(leftover.path)
+    host.remove(leftover.path)
     assert not list(host.workspaces().iterdir())
 
 

@@ -55,5 +55,32 @@ def test_a_host_without_devices_takes_the_cpu_unless_params_ask_for_a_gpu(monkey
 
 def test_devices_are_those_that_the_environment_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TUNELINE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", "")  # no nvidia-smi
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 3")
     assert devices() == ["2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("visible", "found"),
+    [
+        ("1", ["GPU-bb02"]), ("GPU-bb02", ["GPU-bb02"]), ("GPU-bb", ["GPU-bb02"]), ("1,0", ["GPU-bb02", "GPU-aa01"]),
+        ("", []), ("-1", []), ("0,-1,1", ["GPU-aa01"]), ("MIG-cc03", ["MIG-cc03"]),
+    ],
+)  # fmt: skip
+def test_a_gpu_has_one_name_however_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str, found: list[str]
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho GPU-aa01\necho GPU-bb02\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("TUNELINE_DEVICES", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert devices() == found
+
+
+def test_a_process_that_holds_a_device_does_not_wait_for_itself(holders: list[subprocess.Popen[str]]) -> None:
+    twice = "from tuneline.devices import lease; lease('x', 'auto'); lease('y', 'auto')"
+    one = {**os.environ, "TUNELINE_DEVICES": "0"}
+    said = subprocess.check_output([sys.executable, "-c", twice], env=one, text=True, timeout=30)
+    assert said.splitlines() == ["x: device 0, one of 1"]

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from tuneline import registry, tracking
-from tuneline.errors import TrackingError
+from tuneline.errors import ServerAway, TrackingError
 
 DIGEST = "d" * 64
 CURVE = [{"step": 1, "epoch": 0.5, "train_loss": 0.7}, {"step": 2, "epoch": 1.0, "train_loss": 0.5}]
@@ -98,6 +99,16 @@ def test_a_resumed_run_gets_the_points_from_before_the_cut(client: MlflowClient,
     live.finish(CURVE)
     points = client.get_metric_history(live.run_id, "train_loss")
     assert sorted((point.step, point.value) for point in points) == [(1, 0.7), (2, 0.5)]
+
+
+def test_a_server_that_goes_away_in_the_middle_can_be_tried_again(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(MlflowException, match="not found"), tracking.answering():
+        client.get_run("0" * 32)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(ServerAway, match="does not answer"), tracking.answering():
+        MlflowClient("http://127.0.0.1:9").get_run("0" * 32)
 
 
 def test_a_dead_server_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:

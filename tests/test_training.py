@@ -1,5 +1,6 @@
 """Fine-tuning on a toy model: it learns, it stops, it goes on, and it says the truth about itself."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,17 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_weights(toy_checkpoint: Pa
     resumed = train(toy_checkpoint, tmp_path / "cut")
     assert torch.equal(weights(whole), weights(resumed))
     assert curves.from_history(whole.history) == curves.from_history(resumed.history)
+
+
+@pytest.mark.parametrize("params", [{}, {"early_stopping_patience": 1}, {"max_steps": 21}])
+def test_a_run_that_had_ended_gives_the_same_result_again(
+    toy_checkpoint: Path, tmp_path: Path, params: dict[str, int]
+) -> None:
+    first, again = (train(toy_checkpoint, tmp_path, **params) for _ in range(2))
+    assert torch.equal(weights(first), weights(again))
+    assert (first.steps, json.dumps([first.history, first.best])) == (
+        again.steps, json.dumps([again.history, again.best]),
+    )  # fmt: skip
 
 
 def test_training_stops_when_validation_no_longer_improves(toy_checkpoint: Path, tmp_path: Path) -> None:

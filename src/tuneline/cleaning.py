@@ -8,8 +8,6 @@ is left alone: `dvc gc` knows which of its files a commit still needs.
 """
 
 import os
-import re
-import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -24,7 +22,6 @@ from rich.filesize import decimal
 from tuneline import host
 from tuneline.errors import StorageError
 
-DOOMED = re.compile(r"\.(.+)\.removed")  # the name of a folder whose removal has begun; flows give it too
 DAY = 86_400  # seconds
 
 
@@ -41,10 +38,10 @@ class Leftover:
     @property
     def doomed(self) -> bool:
         """Whether its removal has begun."""
-        return self.path.name != _name(self.path)
+        return self.path.name != host.whole_name(self.path)
 
     def __str__(self) -> str:
-        return f"{decimal(self.size):>10}{self.age:>10.1f} days  {self.path.parent.name}/{_name(self.path)}"
+        return f"{decimal(self.size):>10}{self.age:>10.1f} days  {self.path.parent.name}/{host.whole_name(self.path)}"
 
 
 def clean(console: Console, *, older_than: float, checkpoints: bool, dry_run: bool) -> None:
@@ -59,7 +56,7 @@ def clean(console: Console, *, older_than: float, checkpoints: bool, dry_run: bo
     for leftover in leftovers(older_than=older_than, checkpoints=checkpoints and not training):
         try:
             if not dry_run:
-                remove(leftover.path)
+                host.remove(leftover.path)
         except OSError as error:
             refused.append(f"{error.filename}: cannot be removed: {error.strerror}.")
             continue
@@ -79,7 +76,7 @@ def leftovers(*, older_than: float, checkpoints: bool) -> Iterator[Leftover]:
     A workspace is locked for as long as the caller has it in hand, so that no run can begin in it.
     """
     for path in _folders(host.workspaces()):
-        with _free(host.lock_file("workspace", _name(path))) as free:
+        with _free(host.lock_file("workspace", host.whole_name(path))) as free:
             if free and _due(leftover := measure(path), older_than):
                 yield leftover
     if checkpoints:
@@ -96,35 +93,10 @@ def measure(folder: Path) -> Leftover:
     return Leftover(folder, freed, (time.time() - max(entry.st_mtime for entry in entries)) / DAY)
 
 
-def remove(folder: Path) -> None:
-    """Remove a folder, if it is there, whatever in it is read-only. Links are removed, never what they lead to.
-
-    It is renamed first: a folder with its own name is whole, and a removal that was cut short can be told and ended.
-    """
-    doomed = folder.with_name(f".{_name(folder)}.removed")
-    _delete(doomed)
-    if folder.exists():
-        folder.rename(doomed)
-        _delete(doomed)
-
-
-def _delete(folder: Path) -> None:
-    for place, _, _ in os.walk(folder):
-        Path(place).chmod(stat.S_IRWXU)  # nothing can be removed from a read-only folder
-    if folder.exists():
-        shutil.rmtree(folder)
-
-
 def _folders(home: Path) -> list[Path]:
     """The folders of runs. What is left of removals comes first: it would be in the way of another."""
     folders = [path for path in home.iterdir() if path.is_dir() and not path.is_symlink()] if home.is_dir() else []
-    return sorted(folders, key=lambda path: (path.name == _name(path), path.name))
-
-
-def _name(folder: Path) -> str:
-    """The run's name: .fierce-otter.removed → fierce-otter"""
-    doomed = DOOMED.fullmatch(folder.name)
-    return doomed[1] if doomed else folder.name
+    return sorted(folders, key=lambda path: (path.name == host.whole_name(path), path.name))
 
 
 def _due(leftover: Leftover, older_than: float) -> bool:

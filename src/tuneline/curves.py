@@ -1,6 +1,6 @@
 """The learning curve: one line per logged step.
 
-step,epoch,learning_rate,train_loss,validation_loss,validation_accuracy
+step,epoch,learning_rate,train_loss,validation_accuracy,validation_loss
 """
 
 import csv

@@ -7,6 +7,7 @@ the lock with the process, never sooner. So N devices carry N runs, and one that
 import os
 import subprocess
 import time
+from itertools import takewhile
 
 from filelock import FileLock, Timeout
 
@@ -19,11 +20,25 @@ _held: list[FileLock] = []
 
 
 def devices() -> list[str]:
-    """The GPUs that this process may use, as CUDA names them: what TUNELINE_DEVICES or CUDA_VISIBLE_DEVICES
-    lists, else all that nvidia-smi knows. Empty where there is none."""
-    for name in ("TUNELINE_DEVICES", "CUDA_VISIBLE_DEVICES"):
-        if name in os.environ:
-            return [device.strip() for device in os.environ[name].split(",") if device.strip()]
+    """The GPUs that this process may use: what TUNELINE_DEVICES lists, as it stands, else what CUDA_VISIBLE_DEVICES
+    leaves of those that nvidia-smi knows, by their UUIDs. Empty where there is none.
+
+    A UUID, because an index in one process and a UUID in another may be the same GPU, and it has one lock.
+    """
+    if "TUNELINE_DEVICES" in os.environ:
+        return _listed(os.environ["TUNELINE_DEVICES"])
+    gpus = _gpus()
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return [_uuid(name, gpus) for name in _listed(os.environ["CUDA_VISIBLE_DEVICES"])]
+    return gpus
+
+
+def _listed(names: str) -> list[str]:
+    """Names up to the first that is none, as CUDA reads them: "0, 1" → 0 and 1, "-1" → none."""
+    return list(takewhile(lambda name: name not in ("", "-1"), (name.strip() for name in names.split(","))))
+
+
+def _gpus() -> list[str]:
     query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
     try:
         return subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout.split()
@@ -31,12 +46,22 @@ def devices() -> list[str]:
         return []
 
 
+def _uuid(name: str, gpus: list[str]) -> str:
+    """The UUID of a GPU by its index, counted as nvidia-smi does, or by the start of its UUID. Any other name stays."""
+    if name.isdigit():
+        return gpus[int(name)] if int(name) < len(gpus) else name
+    return next((gpu for gpu in gpus if gpu.startswith(name)), name)
+
+
 def lease(stage: str, device: str) -> None:
-    """Hold one free device until this process ends, and show CUDA no other. Waits while all are in use.
+    """Hold one free device until this process ends, and show CUDA no other. Waits while all are in use. A process
+    that holds one already keeps it.
 
     device is `train.device`: "cpu" takes none, "auto" does without where the host has none, "gpu" raises
     DeviceError then. Call it before CUDA is first used.
     """
+    if _held:
+        return
     known = [] if device == "cpu" else devices()
     if device == "gpu" and not known:
         raise DeviceError(

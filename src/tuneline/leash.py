@@ -1,6 +1,6 @@
 """Processes that do not outlive the one that started them, whatever ends that one.
 
-    python -m tuneline.leash COMMAND ARGUMENT...
+    python -P leash.py COMMAND ARGUMENT...
 
 runs a command that way, and lets SIGINT reach it.
 """
@@ -28,6 +28,11 @@ def tie_to_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it went just now
         sys.exit(f"{sys.argv[0]}: the process that started this one is gone")
+
+
+def leashed(*command: str) -> list[str]:
+    """The command line that runs a command on a leash."""
+    return [sys.executable, "-P", __file__, *command]
 
 
 def end_group(process: subprocess.Popen[bytes], grace_seconds: float) -> None:

@@ -1,14 +1,13 @@
 """`tuneline data push NAME`: a version of a data set, put where other machines find it."""
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
 from tuneline import layout
+from tuneline.commands import output
 from tuneline.errors import DataError, did_you_mean
-from tuneline.raw import run_dvc
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,8 @@ def push(name: str) -> Pushed:
         )
     if _git("remote") and not _git("branch", "--remotes", "--contains", "HEAD"):
         raise DataError(f"The origin does not have this commit yet. git push, then tuneline data push {name}.")
-    if _output("dvc", "remote", "list"):
-        run_dvc("push", str(pointer))
+    if output("dvc", "remote", "list", error=DataError):
+        output("dvc", "push", str(pointer), error=DataError)
     content = YAML(typ="safe").load(pointer)
     return Pushed(_git("rev-parse", "HEAD"), content["outs"][0]["md5"])
 
@@ -48,11 +47,4 @@ def _pointer(name: str) -> Path:
 
 
 def _git(*arguments: str) -> str:
-    return _output("git", *arguments)
-
-
-def _output(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise DataError(f"{' '.join(command)}: {done.stderr.strip() or f'exit code {done.returncode}'}")
-    return done.stdout.strip()
+    return output("git", *arguments, error=DataError)

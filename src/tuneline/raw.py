@@ -33,8 +33,9 @@ from urllib.parse import urlsplit
 from ruamel.yaml import YAML
 
 from tuneline import layout
+from tuneline.commands import output
 from tuneline.digests import tree_digest
-from tuneline.errors import DataError, StorageError
+from tuneline.errors import DataError
 from tuneline.params import NAME, Data
 from tuneline.rows import Description, describe, preview
 from tuneline.suggest import guess_reading, suggested_params
@@ -55,7 +56,6 @@ SCHEMES = (
     "remote",
 )
 HUB = "hf://"
-LAST_LINES = 8  # of what dvc says when it fails
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def add(
     with _replacing(folder, pointer):
         if source.startswith(HUB):
             commit = import_module("tuneline.hub_data").download(source, revision, folder)
-            run_dvc("add", str(folder))
+            _dvc("add", str(folder))
             _record(pointer, source, commit)
         else:
             commit = _import(source, folder, pointer)
@@ -209,7 +209,7 @@ def _import(source: str, folder: Path, pointer: Path) -> str | None:
     )
     if file_name:
         folder.mkdir(parents=True)
-    run_dvc("repro", "--single-item", str(pointer))
+    _dvc("repro", "--single-item", str(pointer))
     if inside:
         return None
     revision = tree_digest(folder)
@@ -252,29 +252,12 @@ def _write(pointer: Path, content: Mapping[str, Any]) -> None:
         yaml.dump(content, file)
 
 
-def run_dvc(*arguments: str) -> None:
+def _dvc(*arguments: str) -> None:
     """Run dvc. DataError or StorageError with its last lines when it fails."""
     program = shutil.which("dvc") or shutil.which("dvc", path=str(Path(sys.executable).parent))
     if program is None:
         raise DataError("dvc: not found on PATH nor beside this Python. Install the project: `pip install -e .`.")
-    done = subprocess.run(
-        [program, *arguments],
-        env={**os.environ, "DVC_NO_ANALYTICS": "1"},
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if done.returncode == 0:
-        return
-    said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    lines = "\n".join(f"  {line}" for line in said[-LAST_LINES:])
-    disk = any(sign in line.lower() for line in said for sign in ("no space left", "permission denied", "quota"))
-    kind = StorageError if disk else DataError
-    raise kind(
-        f"dvc {' '.join(arguments)} ended with exit code {done.returncode}. Nothing was left half-written. "
-        f"It said:\n{lines}"
-    )
+    output(program, *arguments, error=DataError, aftermath="Nothing was left half-written. ")
 
 
 # Nothing half-written

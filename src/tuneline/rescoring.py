@@ -7,18 +7,22 @@ from pathlib import Path
 from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 
-from tuneline.errors import TrackingError
+from tuneline.errors import ServerAway, TrackingError
 from tuneline.inference import Predictor
 from tuneline.log import warn
 from tuneline.tasks.base import Row
+from tuneline.tracking import answering
 
 
 def load_version(version: ModelVersion) -> Predictor:
-    """A registered version, ready to predict. TrackingError when its files are gone, or not of our making."""
+    """A registered version, ready to predict. TrackingError when its files are gone, or not of our making; ServerAway
+    when they may be had later."""
     uri = f"models:/{version.name}/{version.version}"
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with answering(), tempfile.TemporaryDirectory() as folder:
             return Predictor.load(Path(download_artifacts(artifact_uri=uri, dst_path=folder)))
+    except ServerAway:
+        raise
     except Exception as error:  # MLflow, the artifact store and transformers each have their own
         raise TrackingError(
             f"{version.name} version {version.version} cannot be loaded: {str(error).partition(chr(10))[0]}. Expected "
@@ -30,6 +34,8 @@ def score_version(version: ModelVersion, rows: Sequence[Row], labels: Sequence[s
     """The version's scores on these rows; None, with a warning, when its labels differ or its files are gone."""
     try:
         predictor = load_version(version)
+    except ServerAway:
+        raise
     except TrackingError as error:
         warn("register", f"the champion, {error}")
         return None

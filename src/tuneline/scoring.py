@@ -31,6 +31,7 @@ from tuneline.rescoring import load_version
 from tuneline.tasks.base import Prediction, Task
 
 
+@tracking.answering()
 def score_file(
     model: str, path: Path, output: Path, *, columns: Mapping[str, str], rows_per_part: int,
     encoding: str = "utf-8", delimiter: str | None = None,

@@ -6,8 +6,8 @@ the first failure stops the live part, and register brings the rest when the ser
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,16 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunStatus
 from mlflow.exceptions import MlflowException
+from requests.exceptions import ChunkedEncodingError, ConnectionError, RetryError, Timeout
 
+from tuneline.addresses import safe_text, safe_url
 from tuneline.curves import metrics_of
 from tuneline.errors import ServerAway
 from tuneline.log import warn
 
 DIGEST = "tuneline.inputs_digest"
 COMPLETE = "tuneline.complete"
+NO_CONNECTION = (ConnectionError, Timeout, ChunkedEncodingError, RetryError)  # of requests; the last: too many 5xx
 BATCH = 500  # metrics per request; MLflow allows 1,000
 
 
@@ -41,11 +44,38 @@ def connect() -> MlflowClient:
     try:
         client.search_experiments(max_results=1)
     except Exception as error:  # sqlalchemy, requests and MLflow each have their own
-        raise ServerAway(
-            f"MLflow at {safe_uri()} does not answer: {_first_line(error)}. Start the server or correct "
-            "MLFLOW_TRACKING_URI, then run the same command again: nothing that was trained is lost."
-        ) from error
+        raise _away(error) from error
     return client
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Translate what a server leaves that goes away in the middle of the work into ServerAway."""
+    try:
+        yield
+    except Exception as error:
+        if any(_tells_of_absence(each) for each in _causes(error)):
+            raise _away(error) from error
+        raise
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and those that it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _tells_of_absence(error: BaseException) -> bool:
+    """Whether a retry may help: no connection, or a server or database that says so."""
+    return isinstance(error, NO_CONNECTION) or getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE"
+
+
+def _away(error: Exception) -> ServerAway:
+    return ServerAway(
+        f"MLflow at {safe_uri()} does not answer: {_first_line(error)}. Start the server or correct "
+        "MLFLOW_TRACKING_URI, then run the same command again: nothing that was trained is lost."
+    )
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
@@ -181,9 +211,8 @@ class LiveRun:
 
 def safe_uri() -> str:
     """The tracking URI without a password."""
-    head, at, tail = tracking_uri().rpartition("@")
-    return f"{head.split('//')[0]}//***@{tail}" if at else tail
+    return safe_url(tracking_uri())
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return safe_text((str(error).strip().splitlines() or [type(error).__name__])[0][:300])

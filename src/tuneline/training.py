@@ -15,6 +15,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from tuneline.batching import PadBatch, logits_of
@@ -43,12 +44,13 @@ def fine_tune(
     """Train until the epochs are done or the validation score stops rising; keep the best weights.
 
     Without validation rows there is no early stopping and the last weights are kept. A run that was cut
-    short goes on from its last checkpoint in `checkpoints`.
+    short goes on from its last checkpoint in `checkpoints`; one that had ended gives the same result again.
     """
     if params.threads:
         torch.set_num_threads(params.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     examples, watching = Examples(train, task, tokenizer, params.seed), bool(validation[0])
+    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
     metric = params.metric_for_best_model or task.default_metric
     stop_early = EarlyStoppingCallback(params.early_stopping_patience, params.early_stopping_threshold)
     trainer = _Trainer(
@@ -63,14 +65,26 @@ def fine_tune(
         data_collator=PadBatch(model.config.pad_token_id or 0),
         callbacks=[TellEpoch(examples), _LogEpochs(), *callbacks, *([stop_early] if watching else [])],
     )
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None)
-    history = [point for point in trainer.state.log_history if "train_runtime" not in point]
+    if last and _had_ended(Path(last)):  # the Trainer looks only after another step, which would change the result
+        trainer.args.num_train_epochs, trainer.args.max_steps = 0, -1
+    trainer.train(resume_from_checkpoint=last)
+    history = [  # sorted as a checkpoint has them, or files of a resumed run would have other bytes
+        dict(sorted(point.items())) for point in trainer.state.log_history if "train_runtime" not in point
+    ]
     best = _best(history, metric, task)
     if watching and task.fits:
         outputs = Predictor(task, labels, trainer.model, None).outputs(validation[0], params.per_device_eval_batch_size)
         task = task.fitted(outputs, *validation, labels)
         best |= task.score(task.decode(outputs, *validation, labels), validation[1], labels).metrics
     return Trained(trainer.model, task, history, trainer.state.global_step, best)
+
+
+def _had_ended(checkpoint: Path) -> bool:
+    """Whether training had come to its end with this checkpoint: all steps done, or stopped early."""
+    state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+    control = state.stateful_callbacks[TrainerControl.__name__]
+    ended: bool = control["args"]["should_training_stop"]
+    return ended
 
 
 class _Trainer(Trainer):

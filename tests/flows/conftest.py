@@ -16,8 +16,9 @@ import psutil
 import pytest
 
 from tests.conftest import make_project, run
-from tuneline.leash import end_group
+from tuneline.leash import end_group, leashed
 
+PAGE = 200  # the most lines that Prefect gives at once
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
 
@@ -92,7 +93,7 @@ class Site:
     def start(self, name: str, *command: str) -> None:
         with (self.root / f"{name}.log").open("ab") as log:
             self.programs[name] = subprocess.Popen(
-                [sys.executable, "-m", "tuneline.leash", *command], cwd=self.project, env={**os.environ, **self.env},
+                leashed(*command), cwd=self.project, env={**os.environ, **self.env},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
@@ -108,11 +109,20 @@ class Site:
         )  # fmt: skip
         until(lambda: httpx.get(f"{self.mlflow}/health").status_code == 200, what="the MLflow server")
 
-    def start_worker(self, name: str, limit: int = 4) -> None:
+    def start_worker(self, name: str = "worker", limit: int = 4) -> None:
         self.start(name, "prefect", "worker", "start", "--pool", "gpu", "--limit", str(limit), "--name", name)
 
     def stop(self, name: str) -> None:
         end_group(self.programs.pop(name), 20)
+
+    def recover(self) -> None:
+        """Start what should run and does not, and stop the workers that a test brought in."""
+        ended = {name for name, program in self.programs.items() if program.poll() is not None}
+        for name in ended | (set(self.programs) - {"prefect", "mlflow", "worker"}):
+            self.stop(name)
+        starts = {"prefect": self.start_prefect, "mlflow": self.start_mlflow, "worker": self.start_worker}
+        for name in starts.keys() - self.programs.keys():
+            starts[name]()
 
     def api(self, path: str, **body: Any) -> Any:
         reply = httpx.post(f"{self.prefect}/api/{path}", json=body, timeout=30)
@@ -147,8 +157,11 @@ class Site:
 
     def lines(self, run_id: str) -> list[str]:
         """What the run logged, in order."""
-        flow_run = {"flow_run_id": {"any_": [run_id]}}
-        return [line["message"] for line in self.api("logs/filter", logs=flow_run, sort="TIMESTAMP_ASC", limit=200)]
+        wanted = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC", "limit": PAGE}
+        found: list[str] = []
+        while page := self.api("logs/filter", **wanted, offset=len(found)):
+            found += [line["message"] for line in page]
+        return found
 
     def tasks(self, run_id: str) -> dict[str, dict[str, Any]]:
         """Task runs by name."""
@@ -183,7 +196,7 @@ def make_site(root: Path, checkpoint: Path) -> Site:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory, toy_checkpoint: Path) -> Iterator[Site]:
+def shared_site(tmp_path_factory: pytest.TempPathFactory, toy_checkpoint: Path) -> Iterator[Site]:
     """Everything up and deployed, with a pair of make-believe GPUs."""
     site = make_site(tmp_path_factory.mktemp("site"), toy_checkpoint)
     site.extra = {"TUNELINE_DEVICES": "0,1"}
@@ -197,6 +210,13 @@ def site(tmp_path_factory: pytest.TempPathFactory, toy_checkpoint: Path) -> Iter
     finally:
         for name in reversed(list(site.programs)):
             site.stop(name)
+
+
+@pytest.fixture
+def site(shared_site: Site) -> Site:
+    """The shared site with all of it at work, whatever the test before did to it."""
+    shared_site.recover()
+    return shared_site
 
 
 def decoded(data: Any) -> Any:

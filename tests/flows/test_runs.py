@@ -221,6 +221,12 @@ def test_data_that_is_pushed_starts_a_run_on_it(site: Site) -> None:
     assert site.tasks(started["id"])["validate"]["state"]["message"] == "validate: 90 rows, 0 refused"
 
 
+def test_an_output_in_the_folder_of_the_run_is_refused(site: Site) -> None:
+    with pytest.raises(httpx.HTTPStatusError) as refused:
+        site.submit("score/score", model="toy", source="/data/texts.csv", output="scored")
+    assert "output" in refused.value.response.text
+
+
 def test_a_file_is_scored_by_the_champion(site: Site, tmp_path: Path) -> None:
     source = tmp_path / "texts.csv"
     source.write_text("review\ngood kettle number 3\nawful lamp number 4\n")

@@ -8,14 +8,26 @@ from pathlib import Path
 
 import psutil
 import pytest
+from prefect.logging import disable_run_logger
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import stage_runner
 from flows.stage_runner import Ending, run_command, state_of
+from tests.flows.conftest import free_port
 from tuneline.errors import ServerAway
+from tuneline.leash import leashed
 
 
 def python(script: str) -> list[str]:
     return [sys.executable, "-c", script]
+
+
+def lives(pid: int) -> bool:
+    """A zombie, which nobody has reaped yet, has ended."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_each_line_is_logged_as_it_comes_without_colours(tmp_path: Path) -> None:
@@ -35,6 +47,13 @@ def test_the_error_of_a_stage_is_told_whole_and_without_what_dvc_adds(tmp_path: 
     )
     ending = run_command(python(script), tmp_path, {}, log=lambda line: None)
     assert ending == Ending(2, "a.csv row 4: bad\n  row 5: worse")
+
+
+def test_a_prefect_server_that_is_away_costs_the_progress_bar_and_not_the_stage(tmp_path: Path) -> None:
+    script = "print(' 50%|#####     | 5/10'); print('100%|##########| 10/10'); print('fine-tune: 10 steps')"
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}), disable_run_logger():
+        ending = run_command(python(script), tmp_path, {}, log=lambda line: None)
+    assert ending == Ending(0, "fine-tune: 10 steps")
 
 
 @pytest.mark.parametrize(
@@ -69,23 +88,20 @@ def test_nothing_is_left_of_a_command_whose_caller_gave_up(tmp_path: Path) -> No
     )
     with pytest.raises(KeyboardInterrupt):
         run_command(python(script), tmp_path, {}, log=give_up)
-    assert [pid for pid in pids if psutil.pid_exists(pid)] == []
+    assert [pid for pid in pids if lives(pid)] == []
 
 
 def test_a_process_on_a_leash_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     if sys.platform != "linux":
         pytest.skip("only Linux tells a process of its parent's end")
     child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
-    parent = (
-        "import subprocess, sys, time\n"
-        f"subprocess.Popen([sys.executable, '-m', 'tuneline.leash', sys.executable, '-c', {child!r}])\ntime.sleep(60)"
-    )
+    parent = f"import subprocess, sys, time\nsubprocess.Popen({leashed(*python(child))})\ntime.sleep(60)"
     process = subprocess.Popen(python(parent), stdout=subprocess.PIPE, cwd=tmp_path, env=dict(os.environ))
     assert process.stdout is not None
     pid = int(process.stdout.readline())
     process.kill()
     process.wait()
     limit = time.monotonic() + 10
-    while psutil.pid_exists(pid) and time.monotonic() < limit:
+    while lives(pid) and time.monotonic() < limit:
         time.sleep(0.05)
-    assert not psutil.pid_exists(pid)
+    assert not lives(pid)

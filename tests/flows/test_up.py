@@ -11,11 +11,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock
 
 from tests.conftest import run
 from tests.flows.conftest import Site, free_port, make_site, until
 
 pytestmark = pytest.mark.slow
+PASSWORD = "s3cret"  # of the databases
 
 
 @pytest.fixture
@@ -48,8 +50,8 @@ def database(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
             run("psql", "-h", "127.0.0.1", "-p", str(port), "-U", "tuneline", "-d", "postgres",
                 "-c", f"create database {name}", cwd=folder)  # fmt: skip
         yield {
-            "PREFECT_API_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://tuneline@127.0.0.1:{port}/prefect",
-            "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg://tuneline@127.0.0.1:{port}/mlflow",
+            "PREFECT_API_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://tuneline:{PASSWORD}@127.0.0.1:{port}/prefect",
+            "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg://tuneline:{PASSWORD}@127.0.0.1:{port}/mlflow",
         }
     finally:
         run(*as_owner, "pg_ctl", "-D", data, "-m", "immediate", "stop", cwd=folder)
@@ -74,6 +76,7 @@ def test_up_runs_a_flow_and_leaves_no_process_behind(site: Site, database: dict[
     children = offspring(site.programs["up"])
     listening = {c.laddr.ip for child in children for c in child.net_connections("tcp") if c.status == "LISTEN"}
     assert listening == {"127.0.0.1"}
+    assert [child for child in children if PASSWORD in " ".join(child.cmdline())] == []
     run_id = site.submit(overrides={"train.num_train_epochs": 2})
     state = site.finish(run_id)
     assert state["type"] == "COMPLETED", state
@@ -119,6 +122,16 @@ def test_a_port_in_use_is_told_with_the_option_that_changes_it(site: Site) -> No
     assert done.returncode == 2
     assert f"port {site.mlflow_port}" in done.stderr
     assert "--mlflow-port" in done.stderr
+
+
+def test_a_second_up_on_the_same_home_is_refused(site: Site) -> None:
+    lock = site.home / "locks/up.lock"
+    lock.parent.mkdir(parents=True)
+    with FileLock(lock):  # as the first one holds it
+        done = run("tuneline", "up", "--prefect-port", str(site.prefect_port), "--mlflow-port", str(site.mlflow_port),
+                   cwd=site.project, check=False, **site.env)  # fmt: skip
+    assert done.returncode == 2
+    assert f"Another `tuneline up` works with {site.home}" in done.stderr
 
 
 def test_a_server_that_does_not_come_up_is_quoted(site: Site) -> None:

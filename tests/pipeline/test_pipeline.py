@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.conftest import run, write_toy_rows
+from tuneline.digests import tree_digest
 
 pytestmark = pytest.mark.slow
 STAGES = ["validate", "tokenize", "fine-tune", "evaluate", "register"]
@@ -101,6 +103,36 @@ def test_a_second_server_gets_the_whole_run_and_a_model_from_the_cache(project: 
         counts.append([(point.step, point.value) for point in points])
         assert client.get_run(version.run_id).data.params["train.learning_rate"] == "0.005"
     assert counts[0] == counts[1] != []
+
+    # A version never comes without its scores and its report: they go first.
+    (project / "data/reports/report.html").unlink()
+    third = f"sqlite:///{project / 'third.db'}"
+    assert run("tuneline", "stage", "register", cwd=project, check=False, MLFLOW_TRACKING_URI=third).returncode
+    assert list(mlflow.MlflowClient(third, third).search_model_versions()) == []
+
+
+def test_a_finished_training_gives_the_same_bytes_again_until_another_one_begins(project: Path) -> None:
+    outs = [project / "data" / out for out in ("model", "reports/training.json", "reports/learning_curve.csv")]
+    home, checkpoints = project.parent / "home", project / ".tuneline/checkpoints"
+
+    def fine_tune() -> str:
+        return run("dvc", "repro", "--no-commit", "fine-tune", cwd=project, TUNELINE_HOME=str(home)).stdout
+
+    fine_tune()
+    first = [tree_digest(out) for out in outs]
+    shutil.rmtree(project / "data/model")  # not committed yet: this is the only place where they are
+    assert "was finished before" in fine_tune()
+    assert [tree_digest(out) for out in outs] == first
+
+    [finished] = checkpoints.iterdir()
+    with FileLock(home / f"locks/fine-tune-{finished.name[:32]}.lock"):  # as a flow that has still to commit
+        change(project / "params.yaml", "learning_rate: 0.005", "learning_rate: 0.006")
+        fine_tune()
+        assert len(list(checkpoints.iterdir())) == 2
+    change(project / "params.yaml", "learning_rate: 0.006", "learning_rate: 0.007")
+    fine_tune()
+    [last] = checkpoints.iterdir()
+    assert last != finished
 
 
 def test_a_better_challenger_becomes_champion_and_a_worse_one_does_not(project: Path) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuneline.addresses import safe_url
 from tuneline.doctor.check import Check, complaint, run, some, standing
-from tuneline.doctor.servers import safe
 from tuneline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ def _origin() -> Check:
         return Check("origin", "warning", "none: flows clone from this folder", "git remote add origin URL")
     known = run("git", "branch", "--remotes", "--contains", "HEAD", "--list", "origin/*").stdout.strip()
     if not known:
-        found = f"{safe(origin.stdout.strip())} lacks this commit, as far as is known here"
+        found = f"{safe_url(origin.stdout.strip())} lacks this commit, as far as is known here"
         return Check("origin", "warning", found, "git push (or git fetch, where it has been pushed)")
-    return Check("origin", "ok", safe(origin.stdout.strip()))
+    return Check("origin", "ok", safe_url(origin.stdout.strip()))
 
 
 def dvc() -> Iterator[Check]:

@@ -16,6 +16,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
+from tuneline.addresses import safe_url
 from tuneline.doctor.check import Check
 
 TIMEOUT_SECONDS = 3
@@ -74,17 +75,10 @@ def port(server: Server) -> Check:
 def address(server: Server, url: str) -> Check:
     """Whether what this URL names can be reached."""
     try:
-        return Check(server.variable, "ok", f"{safe(url)}: {_reached(server, url)}")
+        return Check(server.variable, "ok", f"{safe_url(url)}: {_reached(server, url)}")
     except NoAnswer as reason:
         advice = f"start the server, or correct {server.variable}, as in {server.local}"
-        return Check(server.variable, "problem", f"{safe(url)}: {reason}", advice)
-
-
-def safe(url: str) -> str:
-    """The URL without user, password and query, fit to be printed."""
-    head, at, tail = url.rpartition("@")
-    scheme = f"{head.partition('://')[0]}://" if "://" in head else ""
-    return (f"{scheme}***@{tail}" if at else url).partition("?")[0]
+        return Check(server.variable, "problem", f"{safe_url(url)}: {reason}", advice)
 
 
 def _reached(server: Server, url: str) -> str:

@@ -1,13 +1,19 @@
-"""fine-tune: token ids → a model folder, its learning curve and its validation scores."""
+"""fine-tune: token ids → a model folder, its learning curve and its validation scores.
+
+The checkpoints of a training that is finished stay until another one begins. The outs are not safe before DVC has
+committed them, and the same inputs give the same outs again from the last checkpoint, in seconds.
+"""
 
 import json
-import shutil
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from tokenizers import Tokenizer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from tuneline import curves, devices, layout, packaging
+from tuneline import curves, devices, host, layout, packaging
 from tuneline.checkpoints import find_checkpoint, load_tokenizer
 from tuneline.digests import inputs_digest
 from tuneline.examples import Split
@@ -21,6 +27,7 @@ from tuneline.training import fine_tune
 
 SECTIONS = ("task", "model", "tokenize", "train")
 EXPERIMENT = "tuneline"
+FINISHED = "finished"  # a file beside the checkpoints of a training that wrote its outs
 
 
 def run(params: Sections) -> None:
@@ -33,7 +40,10 @@ def run(params: Sections) -> None:
     model = initial_model(checkpoint, task.head(labels), params.model, params.train.seed)
     live = LiveRun(EXPERIMENT, digest, params.dump(), layout.STATE / "metrics" / f"{digest}.jsonl")
     checkpoints = layout.STATE / "checkpoints" / digest
-    if checkpoints.is_dir():
+    _remove_finished(checkpoints.parent, but=checkpoints)
+    if (checkpoints / FINISHED).exists():
+        report("fine-tune", "was finished before; takes its last checkpoint")
+    elif checkpoints.is_dir():
         report("fine-tune", "goes on from the last checkpoint of a run that was cut short")
     with layout.storage_errors():
         trained = fine_tune(
@@ -55,7 +65,7 @@ def run(params: Sections) -> None:
         training.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         curves.write(learning_curve, curve)
     live.finish(curve)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    (checkpoints / FINISHED).touch()
     scores = ", ".join(f"{name} {value:.4f}" for name, value in trained.best.items())
     report("fine-tune", f"{trained.steps:,} steps over {len(train[1]):,} rows; validation: {scores or 'none'}")
 
@@ -64,6 +74,15 @@ def _tokenizer(params: Sections) -> Tokenizer:
     tokenizer = load_tokenizer(layout.VOCABULARY)
     params.task.limit(tokenizer, params.tokenize.max_length)
     return tokenizer
+
+
+def _remove_finished(folder: Path, *, but: Path) -> None:
+    """Remove the checkpoints of other trainings that are finished. Those whose lock is held stay: a flow has still to
+    commit what they gave."""
+    for marker in set(folder.glob(f"[!.]*/{FINISHED}")) - {but / FINISHED}:
+        lock = FileLock(host.stage_lock_file("fine-tune", marker.parent.name))
+        with suppress(Timeout), lock.acquire(timeout=0):
+            host.remove(marker.parent)
 
 
 def _split(name: str) -> Split:

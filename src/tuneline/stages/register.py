@@ -26,23 +26,27 @@ EXPERIMENT = "tuneline"
 ORIGIN = {"flow_run": "TUNELINE_FLOW_RUN", "experiment": "TUNELINE_EXPERIMENT"}  # set by flows/
 
 
+@tracking.answering()
 def run(params: Sections) -> None:
     training, evaluation = _json(layout.TRAINING), _json(layout.EVALUATION)
     name, metric = params.register.name, params.register.metric or params.task.default_metric
     rule = registry.Rule(metric, params.task.metrics[metric], params.register.minimum_effect)
     score = _score(evaluation, metric)
+    model_digest = tree_digest(layout.MODEL)
     client = tracking.connect()
+    if _must_score_again(registry.champion(client, name), model_digest, evaluation):
+        devices.lease("register", params.train.device)  # before the lock, or all who register wait for a device too
     with registry.registry_lock(name):
         experiment = tracking.experiment_id(client, EXPERIMENT)
         sections = {part: params.dump()[part] for part in ("task", "model", "tokenize", "train")}
         curve = curves.read(layout.LEARNING_CURVE)
         run_id = tracking.ensure_run(client, experiment, training["inputs_digest"], sections, curve)
-        version, new = registry.ensure_version(
-            client, name, run_id, layout.MODEL, tree_digest(layout.MODEL), _tags(params, training, evaluation)
-        )
-        if new:
-            tracking.log_scores(client, run_id, evaluation["metrics"])
+        if registry.find_version(client, name, model_digest) is None:
+            tracking.log_scores(client, run_id, evaluation["metrics"])  # first, so that no version is ever without
             client.log_artifact(run_id, str(layout.REPORT))
+        version, new = registry.ensure_version(
+            client, name, run_id, layout.MODEL, model_digest, _tags(params, training, evaluation)
+        )
 
         def champion_scores(champion: ModelVersion) -> registry.Scores | None:
             known = registry.recorded_scores(champion, evaluation["test_sha256"])
@@ -93,6 +97,15 @@ def _git_commit() -> str:
         ).stdout.strip()  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
         return "none"
+
+
+def _must_score_again(champion: ModelVersion | None, model_digest: str, evaluation: dict[str, Any]) -> bool:
+    """Whether there is another champion, and its scores on today's test rows are not known."""
+    return (
+        champion is not None
+        and champion.tags.get(registry.MODEL_DIGEST) != model_digest
+        and registry.recorded_scores(champion, evaluation["test_sha256"]) is None
+    )
 
 
 def _score_again(champion: ModelVersion, device: str) -> registry.Scores | None:
