@@ -134,7 +134,9 @@ class _Surveyor:
             "label": _codes(batch[label], self._labels).astype(np.int32)
             if label
             else np.full(len(batch), -1, np.int32),
-            "gold": _hashes(_joined([as_text(batch[name]) for name in self.task.gold])),
+            "gold": _hashes(_joined([as_text(batch[name]) for name in self.task.gold]))
+            if self.task.gold
+            else np.zeros(len(batch), np.uint64),
             "shortest": lengths[required].min(axis=0).astype(np.int32),
             "longest": lengths.max(axis=0).astype(np.int32),
             "text": alike[:, :2].copy(),
