@@ -1,14 +1,16 @@
 """Pretrained checkpoints: where they are found, and what makes one fit to be trusted.
 
-A checkpoint named in params is looked for in this order: a local folder; the Hugging Face cache; for
-all-MiniLM-L6-v2, the installed package that carries it; the hub, at the pinned revision. Only safetensors
-are read, and no code that comes with a checkpoint ever runs. No torch here: tokenize reads this file too.
+A checkpoint named in params is looked for in this order: the model registry, where it is named models:/NAME; a
+local folder; the Hugging Face cache; for all-MiniLM-L6-v2, the installed package that carries it; the hub, at the
+pinned revision. Only safetensors are read, and no code that comes with a checkpoint ever runs. No torch here: tokenize
+reads this file too.
 """
 
 import importlib.util
 import json
 import os
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 FILES = ["config.json", WEIGHTS, "model.safetensors.index.json", "model-*.safetensors", TOKENIZER]
 FILES += ["tokenizer_config.json", "special_tokens_map.json", "generation_config.json"]
+REGISTRY = "models:/"
 TOKENIZER_FILES = (TOKENIZER, "tokenizer_config.json", "special_tokens_map.json")
 
 # Checkpoints inside an installed package: package folder and the sha256 that its weights must have.
@@ -40,8 +43,8 @@ class Checkpoint:
 
     name: str
     folder: Path
-    origin: str  # "local folder", "hub cache", "package NAME", "hub"
-    sha256: str  # of model.safetensors, or over the shards
+    origin: str  # "local folder", "hub cache", "package NAME", "hub", "registry", "configuration"
+    sha256: str  # of model.safetensors, or over the shards; "none" where there are no weights
 
     @property
     def config(self) -> dict[str, Any]:
@@ -50,16 +53,29 @@ class Checkpoint:
 
 
 def find_checkpoint(model: Model) -> Checkpoint:
-    """The checkpoint that params name, verified. Raises CheckpointError."""
+    """The checkpoint that params name, verified. Raises CheckpointError.
+
+    One of the registry has its version in its name, so that a record of it holds when the alias moves on.
+    """
+    if model.checkpoint.startswith(REGISTRY):
+        name, folder = import_module("tuneline.registry").fetched(model.checkpoint)  # loads MLflow
+        return _verified(model, name, "registry", folder)
     for origin, folder in _places(model):
         if folder is not None:
-            return _verified(model, origin, folder)
+            return _verified(model, model.checkpoint, origin, folder)
     raise CheckpointError(
         f"model.checkpoint: '{model.checkpoint}' is neither a folder here, nor in the Hugging Face cache, nor "
         f"in an installed package, and the hub could not give it"
         f"{' (HF_HUB_OFFLINE is set)' if os.environ.get('HF_HUB_OFFLINE') else ''}. Give the path of a folder, "
         f"or check the name (ORG/NAME), model.revision and the network."
     )
+
+
+def find_start(model: Model, vocabulary: Path) -> Checkpoint:
+    """What training starts from: the checkpoint, or the tokenizer in `vocabulary` and no weights at all."""
+    if model.configuration is None:
+        return find_checkpoint(model)
+    return Checkpoint(f"a {model.configuration['model_type']} configuration", vocabulary, "configuration", "none")
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -130,7 +146,7 @@ def _from_hub(model: Model, *, local_files_only: bool) -> Path | None:
     return found if (found / "config.json").is_file() else None
 
 
-def _verified(model: Model, origin: str, folder: Path) -> Checkpoint:
+def _verified(model: Model, name: str, origin: str, folder: Path) -> Checkpoint:
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder}: has no config.json, so it is not a checkpoint.")
     weights = sorted(folder.glob("model*.safetensors"))
@@ -151,7 +167,7 @@ def _verified(model: Model, origin: str, folder: Path) -> Checkpoint:
             f"{weights[0]}: sha256 is {sha256}, but model.sha256 in params.yaml is {model.sha256}. Use the weights "
             "you pinned, or correct the pin."
         )
-    return Checkpoint(model.checkpoint, folder, origin, sha256)
+    return Checkpoint(name, folder, origin, sha256)
 
 
 def _shards_digest(weights: list[Path]) -> str:

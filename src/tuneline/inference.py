@@ -10,19 +10,28 @@ import transformers
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from tuneline import packing
 from tuneline.batching import PadBatch, by_length, logits_of
+from tuneline.continuing import continuations
+from tuneline.likelihoods import answers, scored
 from tuneline.tasks import task_class
-from tuneline.tasks.base import Feature, Prediction, Row, Task
+from tuneline.tasks.base import IGNORED_LABEL, Feature, Prediction, Row, Task
 
 BATCH_SIZE = 64
 Watch = Callable[[torch.Tensor, torch.Tensor], None]  # is shown the logits and the gold of each batch
 
 
 class Predictor:
-    """Task, labels, tokenizer and weights of one model folder."""
+    """Task, labels, tokenizer and weights of one model folder.
 
-    def __init__(self, task: Task, labels: list[str], model: Any, tokenizer: Tokenizer | None) -> None:
+    max_length: tokens of a block, where the task packs rows into blocks.
+    """
+
+    def __init__(
+        self, task: Task, labels: list[str], model: Any, tokenizer: Tokenizer | None, max_length: int | None = None
+    ) -> None:
         self.task, self.labels, self.model, self.tokenizer = task, labels, model.eval(), tokenizer
+        self.head, self.max_length = task.head(labels), max_length
         self.collate = PadBatch(model.config.pad_token_id or 0)
 
     @classmethod
@@ -36,14 +45,26 @@ class Predictor:
         tokenizer.no_padding()
         task.limit(tokenizer, facts["max_length"])
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(task, facts["labels"], model.to(device), tokenizer)
+        return cls(task, facts["labels"], model.to(device), tokenizer, facts["max_length"])
 
     def predict(self, rows: Sequence[Row]) -> list[Prediction]:
-        """One prediction per row of raw columns (gold, if there, is not looked at)."""
+        """One prediction per row of raw columns (gold, if there, is not looked at). No row sees another."""
+        inputs, tokenizer = [self.task.inputs(row) for row in rows], self._own_tokenizer()
+        features = self.encode(inputs)
+        predictions = self.predict_features(features, inputs, together=False)
+        if self.head.continuation is not None:
+            texts = continuations(self.model, tokenizer, features, self.head.continuation)
+            predictions = [{**each, "continuation": text} for each, text in zip(predictions, texts, strict=True)]
+        return [self.task.worded(prediction, tokenizer) for prediction in predictions]
+
+    def encode(self, rows: Sequence[Row]) -> list[Feature]:
+        """The features of rows under our names, in order."""
+        return self.task.encode(self._own_tokenizer(), rows, self.labels)
+
+    def _own_tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
             raise ValueError("this predictor was made without a tokenizer")
-        inputs = [self.task.inputs(row) for row in rows]
-        return self.predict_features(self.task.encode(self.tokenizer, inputs, self.labels), inputs)
+        return self.tokenizer
 
     def predict_features(
         self,
@@ -51,24 +72,55 @@ class Predictor:
         rows: Sequence[Row],
         batch_size: int = BATCH_SIZE,
         watch: Watch | None = None,
+        *,
+        together: bool = True,
     ) -> list[Prediction]:
-        """One prediction per row, in order. features: of these rows, in the same order."""
-        return self.task.decode(self.outputs(features, batch_size, watch), features, rows, self.labels)
+        """One prediction per row, in order. features: of these rows, in the same order.
+
+        together: whether neighbouring rows share blocks, where the task packs them.
+        """
+        outputs = self.outputs(features, batch_size, watch, together=together)
+        return self.task.decode(outputs, features, rows, self.labels)
 
     def outputs(
-        self, features: Sequence[Feature], batch_size: int = BATCH_SIZE, watch: Watch | None = None
+        self,
+        features: Sequence[Feature],
+        batch_size: int = BATCH_SIZE,
+        watch: Watch | None = None,
+        *,
+        together: bool = True,
     ) -> list[NDArray[Any]]:
         """What the task keeps of the logits of every feature, in order. The logits of all would fill the memory."""
+        if not self.task.packed or self.max_length is None:
+            return self._outputs(features, batch_size, watch)
+        parts = [features] if together else [[feature] for feature in features]
+        blocks = [block for part in parts for block in packing.blocks(part, self.max_length)]
+        return packing.by_feature(self._outputs(blocks, batch_size, watch), features)
+
+    def _outputs(self, features: Sequence[Feature], batch_size: int, watch: Watch | None) -> list[NDArray[Any]]:
         found: list[Any] = [None] * len(features)
-        head = self.task.head(self.labels)
         with torch.inference_mode():
             for positions in by_length(features, batch_size):
                 collated = self.collate([features[i] for i in positions])
                 batch = {name: tensor.to(self.model.device) for name, tensor in collated.items()}
                 gold = batch.pop("labels", None)
-                logits = logits_of(head, self.model(**batch), batch["attention_mask"])
-                if watch is not None and gold is not None:
-                    watch(logits, gold)
-                for i, kept in zip(positions, self.task.condense(logits.float().cpu().numpy()), strict=True):
+                for i, kept in zip(positions, self._kept(batch, gold, watch), strict=True):
                     found[i] = kept
         return found
+
+    def _kept(
+        self, batch: dict[str, torch.Tensor], gold: torch.Tensor | None, watch: Watch | None
+    ) -> Sequence[NDArray[Any]]:
+        """What goes to decode, of each feature of a batch."""
+        if gold is None:
+            return self._condensed(logits_of(self.head, self.model(**batch), batch["attention_mask"]))
+        logits, asked = scored(self.head, self.model, batch, gold)
+        if watch is not None:
+            watch(logits, asked)
+        if self.head.answers == "logits":
+            return self._condensed(logits)
+        counts = (gold != IGNORED_LABEL).sum(dim=1).tolist()
+        return [each.numpy() for each in answers(logits, asked, self.head.candidates).split(counts)]
+
+    def _condensed(self, logits: torch.Tensor) -> Sequence[NDArray[Any]]:
+        return list(self.task.condense(logits.float().cpu().numpy()))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -12,11 +13,14 @@ from typing import Any
 
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from tuneline import layout
+from tuneline.digests import tree_digest
 from tuneline.errors import TrackingError, did_you_mean
-from tuneline.tracking import safe_uri, tracking_uri
+from tuneline.tracking import connect, safe_uri, tracking_uri
 
 CHAMPION = "champion"
 MODEL_DIGEST, TEST_DIGEST, SCORE = "tuneline.model_digest", "tuneline.test_sha256", "tuneline.score."
@@ -101,6 +105,30 @@ def referenced_version(client: MlflowClient, reference: Reference) -> ModelVersi
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         raise TrackingError(f"{reference}: {_why_not_found(client, reference)}") from error
+
+
+def fetched(text: str) -> tuple[str, Path]:
+    """models:/NAME/VERSION of the model that a text names, and the folder with its files, brought here if need be.
+    TrackingError when there is no such model, or its files are not what was registered."""
+    version = referenced_version(connect(), Reference.parse(text))
+    folder = layout.STATE / "registry" / version.name / str(version.version)
+    wanted = version.tags.get(MODEL_DIGEST)
+    if not folder.is_dir() or tree_digest(folder) != wanted:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        try:
+            download_artifacts(artifact_uri=f"models:/{version.name}/{version.version}", dst_path=str(folder))
+        except Exception as error:  # MLflow and the artifact stores each have their own
+            raise TrackingError(
+                f"{version.name} version {version.version}: its files cannot be fetched from {version.source}: "
+                f"{str(error).partition(chr(10))[0]}. Bring them back, or use another version."
+            ) from error
+        if wanted and tree_digest(folder) != wanted:
+            raise TrackingError(
+                f"{version.name} version {version.version}: the files at {version.source} are not those that were "
+                "registered (their digest differs). Bring them back, or use another version."
+            )
+    return f"models:/{version.name}/{version.version}", folder
 
 
 def _why_not_found(client: MlflowClient, reference: Reference) -> str:

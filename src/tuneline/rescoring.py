@@ -42,4 +42,6 @@ def score_version(version: ModelVersion, rows: Sequence[Row], labels: Sequence[s
     if list(predictor.labels) != list(labels):
         warn("register", f"champion version {version.version} has other labels and cannot be compared")
         return None
-    return predictor.task.score(predictor.predict(rows), rows, labels).metrics
+    features = predictor.encode(rows)
+    predictions = predictor.predict_features(features, rows)  # in blocks where the task packs, as evaluate does
+    return predictor.task.score(predictions, rows, labels).metrics

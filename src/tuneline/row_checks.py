@@ -136,7 +136,9 @@ class _Surveyor:
             if label
             else np.full(len(batch), -1, np.int32),
             "labelled": self._labelled(batch),
-            "gold": _hashes(_joined([self._gold(name, batch[name]) for name in self.task.gold])),
+            "gold": _hashes(_joined([self._gold(name, batch[name]) for name in self.task.gold]))
+            if self.task.gold
+            else np.zeros(len(batch), np.uint64),
             "shortest": lengths[required].min(axis=0).astype(np.int32),
             "longest": lengths.max(axis=0).astype(np.int32),
             "text": alike[:, :2].copy(),

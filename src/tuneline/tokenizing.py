@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from tuneline.errors import CheckpointError
+from tuneline.errors import CheckpointError, ParamsError
 from tuneline.tasks.base import Feature, Row, Task, by_row
 
 HISTOGRAM_BINS = 20
@@ -33,6 +33,7 @@ class Lengths:
         return {
             "rows": len(lengths),
             "mean": round(float(lengths.mean()), 2),
+            "tokens": int(lengths.sum()),
             **{f"p{q}": int(np.percentile(lengths, q, method="higher")) for q in (50, 95, 99)},
             "max": int(lengths.max()),
             "rows_truncated": int((lengths > kept).sum()),
@@ -54,7 +55,7 @@ def encode(
     found = [[feature] for feature in task.encode(tokenizer, rows, labels)]
     whole = [len(feature["input_ids"]) for [feature] in found]
     lengths.add(whole)
-    long = [i for i, length in enumerate(whole) if length > max_length]
+    long = [] if task.packed else [i for i, length in enumerate(whole) if length > max_length]
     if long:
         task.limit(tokenizer, max_length)
         for i, features in zip(long, by_row(task.encode(tokenizer, [rows[i] for i in long], labels)), strict=True):
@@ -64,7 +65,7 @@ def encode(
 
 def check_max_length(max_length: int, config: dict[str, Any]) -> None:
     """Raise CheckpointError when the checkpoint has fewer positions than max_length."""
-    positions = config.get("max_position_embeddings")
+    positions = config.get("max_position_embeddings", config.get("n_positions"))
     if not isinstance(positions, int):
         return
     # RoBERTa and its kin count positions from pad_token_id + 1.
@@ -72,6 +73,15 @@ def check_max_length(max_length: int, config: dict[str, Any]) -> None:
     if max_length > usable:
         raise CheckpointError(
             f"tokenize.max_length: is {max_length}, but this checkpoint has {usable} positions. Lower it."
+        )
+
+
+def check_fills_a_block(tokens: int, max_length: int) -> None:
+    """Raise ParamsError when all training texts together are shorter than one block."""
+    if tokens < max_length:
+        raise ParamsError(
+            f"tokenize.max_length: blocks have {max_length:,} tokens, but all training texts together have {tokens:,}. "
+            "Lower it, or bring more text."
         )
 
 

@@ -18,9 +18,11 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
-from tuneline.batching import PadBatch, logits_of
+from tuneline import packing
+from tuneline.batching import PadBatch
 from tuneline.examples import Examples, Split, TellEpoch
 from tuneline.inference import Predictor
+from tuneline.likelihoods import scored
 from tuneline.losses import BALANCED, LOSSES, Shape, terms
 from tuneline.params import Train
 from tuneline.tasks.base import Feature, Task
@@ -39,13 +41,18 @@ class Trained:
 
 def fine_tune(
     model: Any, task: Task, labels: list[str], tokenizer: Tokenizer, params: Train, train: Split, validation: Split,
-    *, checkpoints: Path, callbacks: list[TrainerCallback],
+    *, checkpoints: Path, callbacks: list[TrainerCallback], max_length: int | None = None,
 ) -> Trained:  # fmt: skip
     """Train until the epochs are done or the validation score stops rising; keep the best weights.
 
     Without validation rows there is no early stopping and the last weights are kept. A run that was cut
     short goes on from its last checkpoint in `checkpoints`; one that had ended gives the same result again.
+
+    max_length: tokens of a block, where the task packs rows into blocks. What is left for a last, shorter one is not
+    trained on.
     """
+    if task.packed and max_length is not None:
+        train = packing.blocks(train[0], max_length, whole=True), train[1]
     if params.threads:
         torch.set_num_threads(params.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -58,6 +65,7 @@ def fine_tune(
         labels=labels,
         shape=_shape(params, train[0], task, labels),
         validation=validation,
+        max_length=max_length,
         model=model,
         args=_arguments(params, checkpoints, metric, watching, greater_is_better=task.metrics[metric]),
         train_dataset=examples,
@@ -73,7 +81,8 @@ def fine_tune(
     ]
     best = _best(history, metric, task)
     if watching and task.fits:
-        outputs = Predictor(task, labels, trainer.model, None).outputs(validation[0], params.per_device_eval_batch_size)
+        predictor = Predictor(task, labels, trainer.model, None, max_length)
+        outputs = predictor.outputs(validation[0], params.per_device_eval_batch_size)
         task = task.fitted(outputs, *validation, labels)
         best |= task.score(task.decode(outputs, *validation, labels), validation[1], labels).metrics
     return Trained(trainer.model, task, history, trainer.state.global_step, best)
@@ -90,8 +99,11 @@ def _had_ended(checkpoint: Path) -> bool:
 class _Trainer(Trainer):
     """The Trainer, with the loss that the head names, and validation by the code that serves the model."""
 
-    def __init__(self, *, task: Task, labels: list[str], shape: Shape, validation: Split, **options: Any) -> None:
+    def __init__(
+        self, *, task: Task, labels: list[str], shape: Shape, validation: Split, max_length: int | None, **options: Any
+    ) -> None:
         self.task, self.labels, self.shape, self.validation = task, labels, shape, validation
+        self.max_length = max_length
         self.head = task.head(labels)
         self.sum_of_losses = LOSSES[self.head.loss]
         # With a loss function of ours the Trainer counts the labels of a whole step, over accumulated batches.
@@ -101,8 +113,7 @@ class _Trainer(Trainer):
         self, model: Any, inputs: dict[str, Any], *, num_items_in_batch: torch.Tensor | int | None = None, **_: Any
     ) -> torch.Tensor:
         """The loss of a batch, averaged over all labels of its step."""
-        gold = inputs.pop("labels")
-        logits = logits_of(self.head, model(**inputs), inputs["attention_mask"])
+        logits, gold = scored(self.head, model, inputs, inputs.pop("labels"))
         total = self.sum_of_losses(logits.float(), gold, self.shape)
         return total / (terms(gold) if num_items_in_batch is None else num_items_in_batch)
 
@@ -116,7 +127,7 @@ class _Trainer(Trainer):
             counts.append(terms(gold))
 
         features, rows = self.validation
-        predictor = Predictor(self.task, self.labels, self.model, None)
+        predictor = Predictor(self.task, self.labels, self.model, None, self.max_length)
         predictions = predictor.predict_features(features, rows, self.args.per_device_eval_batch_size, watch)
         scores = self.task.score(predictions, rows, self.labels).metrics | {"loss": sum(losses) / sum(counts)}
         metrics = {f"eval_{name}": value for name, value in scores.items()}

@@ -7,7 +7,7 @@ Names that transformers has are spelled as transformers spells them and passed s
 
 from tuneline.params.data import Checks, Data, MaxRows, Splits
 from tuneline.params.judge import Evaluate, Register
-from tuneline.params.model import Model, Tokenize
+from tuneline.params.model import Model, Tokenize, TrainedTokenizer
 from tuneline.params.reading import check_params, load_yaml, read_params, schema
 from tuneline.params.section import NAME
 from tuneline.params.train import Train
@@ -15,5 +15,5 @@ from tuneline.params.whole import Params, Sections
 
 __all__ = [
     "NAME", "Checks", "Data", "Evaluate", "MaxRows", "Model", "Params", "Register", "Sections", "Splits", "Tokenize",
-    "Train", "check_params", "load_yaml", "read_params", "schema",
+    "Train", "TrainedTokenizer", "check_params", "load_yaml", "read_params", "schema",
 ]  # fmt: skip

@@ -82,6 +82,11 @@ class Params(BaseModel):
         ]
         if self.data.splits.test_from and "time" not in self.data.columns:
             problems.append("data.splits.test_from: needs data.columns.time, the column that holds the time")
+        if self.tokenize.tokenizer and not self.model.configuration:
+            problems.append(
+                "tokenize.tokenizer: the weights of a checkpoint know the tokens of its own tokenizer only. Leave it "
+                "out, or start from nothing: model.configuration"
+            )
         if problems:
             raise ValueError("\n".join(problems))
         return self

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tuneline import curves, devices, host, layout, packaging
-from tuneline.checkpoints import find_checkpoint, load_tokenizer
+from tuneline.checkpoints import find_start, load_tokenizer
 from tuneline.digests import inputs_digest
 from tuneline.examples import Split
 from tuneline.layout import split_file, staged
@@ -22,6 +22,7 @@ from tuneline.log import report
 from tuneline.modelling import initial_model
 from tuneline.params import Sections
 from tuneline.parquet import read_rows
+from tuneline.tokenizing import check_max_length
 from tuneline.tracking import LiveRun
 from tuneline.training import fine_tune
 
@@ -33,11 +34,12 @@ FINISHED = "finished"  # a file beside the checkpoints of a training that wrote 
 def run(params: Sections) -> None:
     devices.lease("fine-tune", params.train.device)
     digest = inputs_digest("fine-tune", params.dump())
-    checkpoint = find_checkpoint(params.model)
+    checkpoint = find_start(params.model, layout.VOCABULARY)
     labels = json.loads((layout.VOCABULARY / "labels.json").read_text(encoding="utf-8"))
     train, validation = _split("train"), _split("validation")
     task = params.task.informed(train[1])
     model = initial_model(checkpoint, task.head(labels), params.model, params.train.seed)
+    check_max_length(params.tokenize.max_length, model.config.to_dict())
     live = LiveRun(EXPERIMENT, digest, params.dump(), layout.STATE / "metrics" / f"{digest}.jsonl")
     checkpoints = layout.STATE / "checkpoints" / digest
     _remove_finished(checkpoints.parent, but=checkpoints)
@@ -48,7 +50,7 @@ def run(params: Sections) -> None:
     with layout.storage_errors():
         trained = fine_tune(
             model, task, labels, _tokenizer(params), params.train, train, validation,
-            checkpoints=checkpoints, callbacks=[_Live(live)],
+            checkpoints=checkpoints, callbacks=[_Live(live)], max_length=params.tokenize.max_length,
         )  # fmt: skip
     curve = curves.from_history(trained.history)
     record = {
@@ -57,6 +59,7 @@ def run(params: Sections) -> None:
         "train_rows": len(train[1]),
         "validation_rows": len(validation[1]),
         "best": trained.best,
+        "checkpoint": checkpoint.name,
         "checkpoint_sha256": checkpoint.sha256,
     }
     with staged(layout.MODEL, layout.TRAINING, layout.LEARNING_CURVE) as [folder, training, learning_curve]:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow.parquet as pq
 
@@ -13,36 +14,34 @@ from tuneline.log import report
 from tuneline.params import Sections
 from tuneline.parquet import read_batches, schema_of, write_rows
 from tuneline.tasks.base import Row, Task
-from tuneline.tokenizing import Lengths, batches_of_features, check_max_length
+from tuneline.tokenizing import Lengths, batches_of_features, check_fills_a_block, check_max_length
+from tuneline.vocabulary import save, trained
 
 SECTIONS = ("task", "model", "tokenize")
 
 
 def run(params: Sections) -> None:
-    checkpoint = find_checkpoint(params.model)
     task, max_length = params.task, params.tokenize.max_length
-    check_max_length(max_length, checkpoint.config)
-    tokenizer = load_tokenizer(checkpoint.folder)
-    task.limit(tokenizer, max_length)  # before the long work, for it may refuse
     labels, task = task.labels(_gold_cells(task)), task.informed(_gold_cells(task))
     schema = schema_of({"row": "int64", **task.feature_types})
     reports = {}
     with staged(layout.TOKENIZED) as [tokenized]:
-        tokenized.mkdir()
+        vocabulary = tokenized / layout.VOCABULARY.name
+        vocabulary.mkdir(parents=True)
+        _put_tokenizer(vocabulary, params)
+        tokenizer = load_tokenizer(vocabulary)
+        task.limit(tokenizer, max_length)  # before the long work, for it may refuse
         for split in SPLITS:
             source = split_file(layout.VALIDATED, split)
             if pq.ParquetFile(source).metadata.num_rows == 0:
                 write_rows(split_file(tokenized, split), [], schema)
                 continue
-            lengths = Lengths(None if task.windows else max_length)
+            lengths = Lengths(None if task.windows or task.packed else max_length)
             features = batches_of_features(task, tokenizer, read_batches(source), labels, max_length, lengths)
             write_rows(split_file(tokenized, split), features, schema)
             reports[split] = lengths.report()
-        vocabulary = tokenized / layout.VOCABULARY.name
-        vocabulary.mkdir()
-        for name in TOKENIZER_FILES:
-            if (checkpoint.folder / name).is_file():
-                shutil.copyfile(checkpoint.folder / name, vocabulary / name)
+        if task.packed:
+            check_fills_a_block(reports["train"]["tokens"], max_length)
         (vocabulary / "labels.json").write_text(json.dumps(labels, ensure_ascii=False, indent=2) + "\n")
         (tokenized / layout.TOKENS.name).write_text(json.dumps(reports, indent=2) + "\n")
     train = reports["train"]
@@ -52,6 +51,30 @@ def run(params: Sections) -> None:
         f"{sum(r['rows_truncated'] for r in reports.values()):,} cut at {max_length} "
         f"({train['tokens_dropped_share']:.1%} of the training tokens lost)",
     )
+
+
+def _put_tokenizer(vocabulary: Path, params: Sections) -> None:
+    """The tokenizer's files: trained on the training texts, or those of the checkpoint."""
+    if params.model.configuration is not None:
+        check_max_length(params.tokenize.max_length, params.model.configuration)
+    if params.tokenize.tokenizer is not None:
+        save(trained(params.tokenize.tokenizer, list(_texts(params.task))), vocabulary)
+        return
+    checkpoint = find_checkpoint(params.model)
+    if params.model.configuration is None:
+        check_max_length(params.tokenize.max_length, checkpoint.config)
+    for name in TOKENIZER_FILES:
+        if (checkpoint.folder / name).is_file():
+            shutil.copyfile(checkpoint.folder / name, vocabulary / name)
+
+
+def _texts(task: Task) -> Iterator[str]:
+    """All that a training row says in words, column by column."""
+    columns = [name for name, column in task.columns.items() if column.kind in ("text", "words")]
+    for rows in read_batches(split_file(layout.VALIDATED, "train"), columns=columns):
+        for row in rows:
+            for text in filter(None, row.values()):
+                yield text if isinstance(text, str) else " ".join(text)
 
 
 def _gold_cells(task: Task) -> Iterator[Row]:

@@ -9,6 +9,8 @@ TASKS = {
     "text-classification": "tuneline.tasks.text_classification",
     "token-classification": "tuneline.tasks.token_classification",
     "question-answering": "tuneline.tasks.question_answering",
+    "masked-lm": "tuneline.tasks.masked_lm",
+    "causal-lm": "tuneline.tasks.causal_lm",
 }
 
 

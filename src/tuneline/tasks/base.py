@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,9 @@ class Head:
     config: dict[str, Any] = field(default_factory=dict)
     outputs: tuple[str, ...] = ("logits",)  # several of them each score the tokens: a position is predicted by each
     loss: str = "cross_entropy"  # of losses.LOSSES: what training lowers
+    answers: Literal["logits", "nats"] = "logits"  # nats: losses of the labelled tokens, see likelihoods.answers
+    candidates: int = 1  # with nats: how many of the likeliest tokens come with each
+    continuation: dict[str, Any] | None = None  # settings of `generate`, where served texts are to be continued
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,19 @@ class Mistake:
 class Encoder(Protocol):
     """The part of `tokenizers.Tokenizer` that a task needs."""
 
-    def encode_batch(self, input: Sequence[Any], is_pretokenized: bool = False) -> Sequence[Any]: ...
+    def encode_batch(
+        self, input: Sequence[Any], is_pretokenized: bool = False, add_special_tokens: bool = True
+    ) -> Sequence[Any]: ...
 
     def enable_truncation(self, max_length: int, **options: Any) -> None: ...
+
+    def no_truncation(self) -> None: ...
+
+    def token_to_id(self, token: str) -> int | None: ...
+
+    def get_vocab_size(self) -> int: ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...
 
 
 class Task(BaseModel):
@@ -108,6 +121,7 @@ class Task(BaseModel):
     texts: ClassVar[dict[str, Column]]  # what a file of texts to score holds
     feature_types: ClassVar[dict[str, str]]  # Arrow type of each part of a feature, by name
     windows: ClassVar[bool] = False  # a long row becomes overlapping windows: nothing of it is cut
+    packed: ClassVar[bool] = False  # neighbouring rows share blocks of max_length tokens: nothing is cut or padded
     compared: ClassVar[str] = "rows"  # what a confusion matrix counts
     kept_together: ClassVar[str | None] = None  # rows alike in this column share a split, where params name no group
     baseline: ClassVar[str | None] = None  # name in baselines.BASELINES
@@ -210,8 +224,13 @@ class Task(BaseModel):
     ) -> list[Prediction]:
         """One prediction per row, in the words of the gold column.
 
-        outputs: condensed logits of each feature; where they have an axis for tokens, padding may follow.
+        outputs: condensed logits of each feature; where they have an axis for tokens, padding may follow. Of a head
+        that answers in nats, those of the feature's labelled tokens.
         """
+
+    def worded(self, prediction: Prediction, tokenizer: Encoder) -> Prediction:
+        """A prediction as it is served: what decode had to leave as token ids, in words."""
+        return prediction
 
     def fitted(
         self, outputs: Sequence[NDArray[Any]], features: Sequence[Feature], rows: Sequence[Row], labels: Sequence[str]

@@ -1,0 +1,55 @@
+"""What a language model thinks of given tokens: the head where it is asked, and the answers it gives there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from tuneline.batching import logits_of
+from tuneline.tasks.base import IGNORED_LABEL, Head
+
+POSITIONS = 1024  # at a time: log-probabilities of a whole batch would double its memory
+
+
+def scored(
+    head: Head, model: Any, batch: dict[str, torch.Tensor], gold: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The logits of a batch and their gold.
+
+    Of a head that answers in nats these are (labelled tokens, vocabulary) and (labelled tokens,), for the vocabulary
+    is wide and most tokens may carry no label: all that the model multiplies with it is what is asked for.
+    """
+    if head.answers == "logits":
+        return logits_of(head, model(**batch), batch["attention_mask"]), gold
+    asked = gold != IGNORED_LABEL
+    with _vocabulary_at(model, asked):
+        logits = logits_of(head, model(**batch), batch["attention_mask"])
+    return logits if logits.dim() == 2 else logits[asked], gold[asked]
+
+
+@contextmanager
+def _vocabulary_at(model: Any, asked: torch.Tensor) -> Iterator[None]:
+    """Give the layer that scores the vocabulary only the tokens asked for. Each is scored by itself, so the result is
+    the same. A model that does not say which layer that is scores them all."""
+    layer = getattr(model, "module", model).get_output_embeddings()
+    if layer is None:
+        yield
+        return
+    hook = layer.register_forward_pre_hook(lambda _, inputs: (inputs[0][asked], *inputs[1:]))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def answers(logits: torch.Tensor, gold: torch.Tensor, candidates: int) -> torch.Tensor:
+    """(tokens, 1 + 2 · candidates), on the CPU: of each token its loss in nats, the likeliest tokens in its place, and
+    the nats of these."""
+    pieces, candidates = [], min(candidates, logits.shape[-1])
+    for some, their_gold in zip(logits.split(POSITIONS), gold.split(POSITIONS), strict=True):
+        losses = -functional.log_softmax(some.float(), dim=-1)
+        nats, tokens = losses.topk(candidates, largest=False)
+        pieces.append(torch.cat([losses.gather(1, their_gold[:, None]), tokens.float(), nats], dim=1).cpu())
+    return torch.cat(pieces)

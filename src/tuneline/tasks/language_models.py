@@ -1,0 +1,95 @@
+"""What the language-model tasks share: texts without gold, the likelihood of their tokens, and how it is scored.
+
+{"text": "The kettle broke after two days."}
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuneline.errors import DataError, ParamsError
+from tuneline.metrics.likelihood import perplexity
+from tuneline.tasks.base import IGNORED_LABEL, Column, Encoder, Feature, Mistake, Prediction, Row, Score, Task
+
+
+class LanguageModel(Task):
+    """Texts in which tokens are predicted. A row is one text; blocks are made of neighbouring ones."""
+
+    columns: ClassVar = {"text": Column("a text: a line, a paragraph or a document")}
+    texts: ClassVar = columns
+    packed: ClassVar = True
+    loss_options: ClassVar = frozenset({"label_smoothing_factor"})
+
+    @property
+    def answer_types(self) -> dict[str, str]:
+        return {"nats": "double", "tokens": "int64", "correct": "int64", "perplexity": "double"}
+
+    def problem(self, row: Row) -> str | None:
+        """None: any text that validate lets pass can be read."""
+        return None
+
+    def labels(self, rows: Iterable[Row]) -> list[str]:
+        """None: the vocabulary is the tokenizer's."""
+        return []
+
+    def inputs(self, row: Row) -> Row:
+        if not isinstance(row.get("text"), str):
+            raise DataError(f"text is {row.get('text')!r:.60}. Expected a string.")
+        return super().inputs(row)
+
+    def limit(self, tokenizer: Encoder, max_length: int) -> None:
+        """Nothing is cut. ParamsError when the tokenizer lacks a token that the task cannot do without."""
+        tokenizer.no_truncation()
+        self._token(tokenizer)
+
+    def _token(self, tokenizer: Encoder) -> int:
+        """The id of the token that the task cannot do without."""
+        raise NotImplementedError
+
+    def decode(
+        self, outputs: Sequence[NDArray[Any]], features: Sequence[Feature], rows: Sequence[Row], labels: Sequence[str]
+    ) -> list[Prediction]:
+        """nats, the loss of all tokens predicted; tokens, how many these were; correct, how many of them the model
+        found likeliest; perplexity, where any was predicted."""
+        return [self._prediction(*each) for each in zip(outputs, features, strict=True)]
+
+    def _prediction(self, output: NDArray[Any], feature: Feature) -> Prediction:
+        gold = np.array([label for label in feature["labels"] if label != IGNORED_LABEL])
+        nats, tokens = float(output[:, 0].sum(dtype=np.float64)), len(gold)
+        return {
+            "nats": nats,
+            "tokens": tokens,
+            "correct": int((output[:, 1] == gold).sum()),
+            "perplexity": perplexity(nats, tokens) if tokens else None,
+        }
+
+    def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:
+        """Over all tokens predicted. Each row's own score is the geometric mean of their probabilities."""
+        nats, tokens, correct = (sum(p[name] for p in predictions) for name in ("nats", "tokens", "correct"))
+        if not tokens:
+            raise DataError("no token was predicted, so there is no likelihood to score. Expected texts with words.")
+        metrics = {"perplexity": perplexity(nats, tokens), "loss": nats / tokens, "accuracy": correct / tokens}
+        return Score(metrics, np.array([1 / (p["perplexity"] or 1.0) for p in predictions]))
+
+    def mistake(self, row: Row, prediction: Prediction) -> Mistake:
+        """The texts that the model expected least, by their loss per token."""
+        said = f"{prediction['correct']} of {prediction['tokens']} tokens; perplexity {prediction['perplexity']:,.1f}"
+        return Mistake(row["text"], f"{prediction['tokens']} tokens", said, prediction["nats"] / prediction["tokens"])
+
+    def plots(
+        self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]
+    ) -> dict[str, list[dict[str, Any]]]:
+        """The perplexity of each text beside the number of its tokens that were predicted."""
+        seen = [prediction for prediction in predictions if prediction["tokens"]]
+        table = [{"tokens": p["tokens"], "perplexity": round(p["perplexity"], 6)} for p in seen]
+        return {"text_perplexity": table}
+
+
+def first_known(tokenizer: Encoder, tokens: Sequence[str], advice: str) -> int:
+    """The id of the first of these tokens that a tokenizer has. ParamsError, with the advice, when it has none."""
+    ids = [number for number in map(tokenizer.token_to_id, tokens) if number is not None]
+    if not ids:
+        raise ParamsError(f"model.checkpoint: its tokenizer has no token {' or '.join(tokens)}. {advice}")
+    return ids[0]
