@@ -272,3 +272,24 @@ def test_like_dictionaries_become_a_table_and_others_a_group() -> None:
     assert found.values == {"rows": 8, "none": []}
     assert found.groups == {"splits": {"train": 6, "at.test": 2}}
     assert found.tables == {"labels": [{"": "a", "train": 4}, {"": "b", "train": 2}]}
+
+
+def test_a_confusion_says_what_it_counts() -> None:
+    specs = Page(render(replace(TWO, compared="words"))).specs()
+    [titles] = {tuple(each["title"] for each in layer["encoding"]["tooltip"]) for layer in specs["confusion"]["layer"]}
+    assert titles == ("gold", "predicted", "words", "share")
+
+
+def test_numbers_are_drawn_against_gold_and_have_no_confusion() -> None:
+    points = [{"gold": 1.0, "predicted": 1.5}, {"gold": 4.0, "predicted": 3.0}]
+    facts = replace(TWO, labels=[], details={}, tables={"scatter": points}, worst="The largest errors.")
+    page = Page(render(facts))
+    assert {"scatter", "losses"} < set(page.specs()) and "confusion" not in page.specs()
+    assert sorted(str(place) for place in page.places()) == sorted(page.specs())
+    assert vl_convert.vegalite_to_vega(page.specs()["scatter"])["marks"]
+    assert "The largest errors." in page.text
+
+
+def test_labels_without_a_confusion_have_their_table() -> None:
+    page = Page(render(replace(TWO, details={"per_label": TWO.details["per_label"]})))
+    assert "Per label, weakest first" in page.text and "confusion" not in page.specs()

@@ -13,9 +13,9 @@ from tuneline.errors import DataError
 from tuneline.formats.files import split_of
 from tuneline.params import Data
 from tuneline.rows import describe, read_rows
-from tuneline.tasks.text_classification import TextClassification
+from tuneline.tasks import task_class
 
-TASK = TextClassification(name="text-classification")
+TASK = task_class("text-classification").model_validate({"name": "text-classification"})
 COLUMNS = ["file", "row", "split", "id", "group", "time", "text", "text_pair", "label"]
 
 

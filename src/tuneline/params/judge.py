@@ -11,7 +11,7 @@ class Evaluate(Section):
     per_device_eval_batch_size: int = Field(64, ge=1)
     """Rows per batch and device."""
     baseline: bool = True
-    """Also fit and score a simple baseline (for text classification bag of words with logistic
+    """Also fit and score a simple baseline (for text classification bag of words with logistic or ridge
     regression, for token classification the tag that a word has most often)."""
     worst_errors: int = Field(20, ge=0, le=1000)
     """How many of the most confident mistakes the report lists."""

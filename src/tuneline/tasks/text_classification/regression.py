@@ -27,10 +27,10 @@ class TextRegression(TextTask):
 
     problem_type: Literal["regression"] = Field(description="Each text has a number.")
     minimum: float | None = Field(
-        None, allow_inf_nan=False, description="The lowest number that may occur. Predictions stay above it."
+        None, allow_inf_nan=False, description="The lowest number that may occur. Predictions do not go below it."
     )
     maximum: float | None = Field(
-        None, allow_inf_nan=False, description="The highest number that may occur. Predictions stay below it."
+        None, allow_inf_nan=False, description="The highest number that may occur. Predictions do not go above it."
     )
     target_mean: float | None = Field(
         None, allow_inf_nan=False, description="What the model learns as 0. null takes the mean of the training rows."
