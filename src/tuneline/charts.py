@@ -13,6 +13,7 @@ import vl_convert
 Spec = dict[str, Any]
 
 FRAME = {"width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
+SHOWN_POINTS = 2_000  # each weighs some 60 bytes of the page
 SHOWN_CURVES = 8  # more lines in one plot cannot be told apart
 WRITTEN_CELLS = 10  # on a phone, a confusion matrix of more labels has no room for numbers
 NAMED_COLUMNS = 25  # nor of more labels for names above its columns
@@ -185,6 +186,25 @@ def histogram(tokens: Mapping[str, Any], max_length: int | None) -> Spec | None:
         cut = {"mark": {"type": "rule", "style": "cut"}, "encoding": {"x": {"datum": max_length}}}
         drawn.append(cut)
     return {"data": {"values": bars}, **FRAME, "height": 160, "layer": drawn}
+
+
+def scatter(points: Sequence[Mapping[str, Any]], x: str, y: str, colour: str) -> Spec | None:
+    """A dot for each point. colour: a number from 0 to 1."""
+    if not points:
+        return None
+    axis = {"type": "quantitative", "scale": {"zero": True}}
+    return {
+        "data": {"values": [dict(point) for point in points[:SHOWN_POINTS]]},
+        **FRAME,
+        "height": 280,
+        "mark": {"type": "point", "filled": True, "size": 30, "opacity": 0.7},
+        "encoding": {
+            "x": {"field": x, "title": words(x), **axis},
+            "y": {"field": y, "title": words(y), **axis},
+            "color": {"field": colour, "type": "quantitative", "title": words(colour), "scale": {"domain": [0, 1]}},
+            "tooltip": _tooltip(x, y, colour),
+        },
+    }
 
 
 def _tooltip(*names: str) -> list[dict[str, str]]:

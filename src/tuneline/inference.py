@@ -1,7 +1,7 @@
 """A fine-tuned model folder, ready to predict. The same code validates, evaluates, serves and scores."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import transformers
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from tuneline.batching import PadBatch, by_length, logits_of
+from tuneline.batching import by_length, collator, logits_of
+from tuneline.generating import generate
 from tuneline.tasks import task_class
 from tuneline.tasks.base import Feature, Prediction, Row, Task
 
@@ -23,7 +24,8 @@ class Predictor:
 
     def __init__(self, task: Task, labels: list[str], model: Any, tokenizer: Tokenizer | None) -> None:
         self.task, self.labels, self.model, self.tokenizer = task, labels, model.eval(), tokenizer
-        self.collate = PadBatch(model.config.pad_token_id or 0)
+        self.head = task.head(labels)
+        self.collate = collator(model, self.head)
 
     @classmethod
     def load(cls, folder: Path) -> "Predictor":
@@ -58,17 +60,50 @@ class Predictor:
     def outputs(
         self, features: Sequence[Feature], batch_size: int = BATCH_SIZE, watch: Watch | None = None
     ) -> list[NDArray[Any]]:
-        """What the task keeps of the logits of every feature, in order. The logits of all would fill the memory."""
+        """What the task keeps of the logits of every feature, in order. The logits of all would fill the memory.
+
+        Of a head that generates, its texts.
+        """
+        if self.head.generation is not None:
+            if watch is not None:
+                self.look(features, batch_size, watch)
+            return self._generated(features, batch_size)
         found: list[Any] = [None] * len(features)
-        head = self.task.head(self.labels)
-        with torch.inference_mode():
-            for positions in by_length(features, batch_size):
-                collated = self.collate([features[i] for i in positions])
-                batch = {name: tensor.to(self.model.device) for name, tensor in collated.items()}
-                gold = batch.pop("labels", None)
-                logits = logits_of(head, self.model(**batch), batch["attention_mask"])
-                if watch is not None and gold is not None:
-                    watch(logits, gold)
-                for i, kept in zip(positions, self.task.condense(logits.float().cpu().numpy()), strict=True):
-                    found[i] = kept
+        for positions, logits, gold in self._logits(features, batch_size):
+            if watch is not None and gold is not None:
+                watch(logits, gold)
+            for i, kept in zip(positions, self.task.condense(logits.float().cpu().numpy()), strict=True):
+                found[i] = kept
         return found
+
+    def look(self, features: Sequence[Feature], batch_size: int, watch: Watch) -> None:
+        """Show the logits and the gold of every batch, and keep nothing."""
+        for _, logits, gold in self._logits(features, batch_size):
+            if gold is not None:
+                watch(logits, gold)
+
+    def _logits(
+        self, features: Sequence[Feature], batch_size: int
+    ) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor | None]]:
+        """The positions of a batch, its logits and its gold."""
+        for positions in by_length(features, batch_size):
+            batch = self._batch([features[i] for i in positions])
+            gold = batch.pop("labels", None)
+            with torch.inference_mode():
+                logits = logits_of(self.head, self.model(**batch), batch["attention_mask"])
+            yield positions, logits, gold
+
+    def _generated(self, features: Sequence[Feature], batch_size: int) -> list[Any]:
+        if self.tokenizer is None:
+            raise ValueError("texts are written with a tokenizer, and this predictor was made without one")
+        found: list[Any] = [None] * len(features)
+        for positions in by_length(features, batch_size):
+            batch = self._batch([{"input_ids": features[i]["input_ids"]} for i in positions])
+            with torch.inference_mode():
+                texts = generate(self.model, self.tokenizer, batch)
+            for i, text in zip(positions, texts, strict=True):
+                found[i] = text
+        return found
+
+    def _batch(self, features: Sequence[Feature]) -> dict[str, torch.Tensor]:
+        return {name: tensor.to(self.model.device) for name, tensor in self.collate(features).items()}

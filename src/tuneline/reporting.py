@@ -28,6 +28,7 @@ from tuneline.charts import (
     matrix_cells,
     over_steps,
     rate_curves,
+    scatter,
     words,
 )
 
@@ -49,7 +50,7 @@ class ReportFacts:
     labels: list[str]  # of the table per label and the confusion
     details: dict[str, Any]  # per_label: label → precision, recall, f1, support; confusion: gold × predicted
     learning_curve: list[dict[str, Any]]  # step, epoch, train_loss, validation_loss, validation_<metric>, ...
-    plots: dict[str, list[dict[str, Any]]]  # roc, precision_recall
+    plots: dict[str, list[dict[str, Any]]]  # roc, precision_recall, written_length
     errors: list[dict[str, Any]]  # row, file, line, gold, predicted, score, text
     validation: dict[str, Any]
     tokens: dict[str, Any]  # split → what Lengths.report gives
@@ -78,6 +79,7 @@ def render(facts: ReportFacts) -> str:
             plots=plots(facts),
             confusions=confusions(facts),
             bundle=Markup(_bundle()),  # noqa: S704 (a library's JavaScript, no text of ours)
+            written_tokens={split: tokens["labels"] for split, tokens in facts.tokens.items() if "labels" in tokens},
             cut_at=facts.params.get("tokenize", {}).get("max_length"),
             many_labels=len(facts.labels) > WRITTEN_CELLS,
             shown_characters=SHOWN_CHARACTERS,
@@ -108,6 +110,9 @@ def plots(facts: ReportFacts) -> dict[str, Spec]:
         "confusion": confusion_matrix(facts.labels, facts.details.get("confusion") or []),
         "roc": rate_curves(facts.plots.get("roc", []), "false_positive_rate", "true_positive_rate"),
         "precision_recall": rate_curves(facts.plots.get("precision_recall", []), "recall", "precision"),
+        "written_length": scatter(
+            facts.plots.get("written_length", []), "target_words", "generated_words", "row_score"
+        ),
     }
     if facts.metric == "loss":
         del specs["validation_metric"]  # stands in the other plot already

@@ -80,13 +80,13 @@ def _write_predictions(path: Path, predictions: Sequence[Prediction], rows: Sequ
 def _worst_errors(
     task: Task, predictions: Sequence[Prediction], rows: Sequence[Row], score: Score, count: int
 ) -> list[dict[str, Any]]:
-    """The most confident mistakes first."""
+    """The worst first; of those equally wrong, the most confident ones."""
     wrong = [
-        {**{name: row[name] for name in ("row", "file", "line")}, **asdict(task.mistake(row, prediction))}
+        (points, {**{name: row[name] for name in ("row", "file", "line")}, **asdict(task.mistake(row, prediction))})
         for row, prediction, points in zip(rows, predictions, score.per_row, strict=True)
         if points < 1
     ]
-    return sorted(wrong, key=lambda mistake: -mistake["score"])[:count]
+    return [mistake for _, mistake in sorted(wrong, key=lambda each: (each[0], -each[1]["score"]))][:count]
 
 
 def _write_csv(path: Path, lines: Sequence[dict[str, Any]]) -> None:
@@ -118,7 +118,7 @@ def _facts(
         compared=params.task.compared,
         details={name: evaluation.get(name) for name in ("per_label", "confusion")},
         learning_curve=curves.read(layout.LEARNING_CURVE),
-        plots={name: tables.get(name, []) for name in ("roc", "precision_recall")},
+        plots={name: tables.get(name, []) for name in ("roc", "precision_recall", "written_length")},
         errors=errors,
         validation=_json(layout.VALIDATION),
         tokens=_json(layout.TOKENS),

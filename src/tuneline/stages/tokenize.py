@@ -2,18 +2,19 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from tuneline import layout
 from tuneline.checkpoints import TOKENIZER_FILES, find_checkpoint, load_tokenizer
 from tuneline.layout import SPLITS, split_file, staged
-from tuneline.log import report
+from tuneline.log import report, warn
 from tuneline.params import Sections
 from tuneline.parquet import read_batches, schema_of, write_rows
 from tuneline.tasks.base import Row, Task
-from tuneline.tokenizing import Lengths, batches_of_features, check_max_length
+from tuneline.tokenizing import Lengths, batches_of_features, check_lengths, limits_of
 
 SECTIONS = ("task", "model", "tokenize")
 
@@ -21,7 +22,8 @@ SECTIONS = ("task", "model", "tokenize")
 def run(params: Sections) -> None:
     checkpoint = find_checkpoint(params.model)
     task, max_length = params.task, params.tokenize.max_length
-    check_max_length(max_length, checkpoint.config)
+    own = {f"task.{option}": getattr(task, option) for option in task.cut.values()}
+    check_lengths({"tokenize.max_length": max_length, **own}, checkpoint.config)
     tokenizer = load_tokenizer(checkpoint.folder)
     task.limit(tokenizer, max_length)  # before the long work, for it may refuse
     labels = task.labels(_gold_cells(task))
@@ -34,7 +36,7 @@ def run(params: Sections) -> None:
             if pq.ParquetFile(source).metadata.num_rows == 0:
                 write_rows(split_file(tokenized, split), [], schema)
                 continue
-            lengths = Lengths(None if task.windows else max_length)
+            lengths = Lengths(None if task.windows else max_length, limits_of(task))
             features = batches_of_features(task, tokenizer, read_batches(source), labels, max_length, lengths)
             write_rows(split_file(tokenized, split), features, schema)
             reports[split] = lengths.report()
@@ -52,6 +54,20 @@ def run(params: Sections) -> None:
         f"{sum(r['rows_truncated'] for r in reports.values()):,} cut at {max_length} "
         f"({train['tokens_dropped_share']:.1%} of the training tokens lost)",
     )
+    _warn_of_cuts(task, train)
+
+
+def _warn_of_cuts(task: Task, train: Mapping[str, Any]) -> None:
+    """What the model will never learn to write."""
+    for name, option in task.cut.items():
+        found = train[name]
+        if found["rows_truncated"]:
+            warn(
+                "tokenize",
+                f"{found['rows_truncated']:,} of {found['rows']:,} training rows have {name} longer than task.{option} "
+                f"({getattr(task, option)} tokens; the longest has {found['max']}): "
+                f"{found['tokens_dropped_share']:.1%} of these tokens are lost. Raise it where that is too much",
+            )
 
 
 def _gold_cells(task: Task) -> Iterator[Row]:

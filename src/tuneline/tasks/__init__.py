@@ -9,6 +9,7 @@ TASKS = {
     "text-classification": "tuneline.tasks.text_classification",
     "token-classification": "tuneline.tasks.token_classification",
     "question-answering": "tuneline.tasks.question_answering",
+    "seq2seq": "tuneline.tasks.seq2seq",
 }
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ KINDS = {
     "label": "string",
     "words": "list<string>",
     "tags": "list<string>",
+    "references": "list<string>",  # texts, each of which is right
     "answers": "list<struct<text: string, answer_start: int64>>",  # answer_start counts characters of the context
 }
 
@@ -54,7 +55,12 @@ class Column:
     @property
     def is_gold(self) -> bool:
         """Whether the column holds what is to be predicted."""
-        return self.kind in ("label", "tags", "answers")
+        return self.kind in ("label", "tags", "answers", "references")
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is free text, whose length and encoding are looked at."""
+        return self.kind in ("text", "words", "references")
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,14 @@ class Head:
     config: dict[str, Any] = field(default_factory=dict)
     outputs: tuple[str, ...] = ("logits",)  # several of them each score the tokens: a position is predicted by each
     loss: str = "cross_entropy"  # of losses.LOSSES: what training lowers
+    generation: dict[str, Any] | None = None  # GenerationConfig's settings, where an output is Generated
+
+
+class Generated(NamedTuple):
+    """The output of a head that generates."""
+
+    text: str
+    score: float  # geometric mean of the probabilities of its tokens
 
 
 @dataclass(frozen=True)
@@ -90,6 +104,9 @@ class Mistake:
 class Encoder(Protocol):
     """The part of `tokenizers.Tokenizer` that a task needs."""
 
+    @property
+    def truncation(self) -> dict[str, Any] | None: ...
+
     def encode_batch(self, input: Sequence[Any], is_pretokenized: bool = False) -> Sequence[Any]: ...
 
     def enable_truncation(self, max_length: int, **options: Any) -> None: ...
@@ -108,8 +125,9 @@ class Task(BaseModel):
     windows: ClassVar[bool] = False  # a long row becomes overlapping windows: nothing of it is cut
     compared: ClassVar[str] = "rows"  # what a confusion matrix counts
     kept_together: ClassVar[str | None] = None  # rows alike in this column share a split, where params name no group
+    one_gold: ClassVar[bool] = True  # rows with the same text and other gold contradict each other
+    cut: ClassVar[Mapping[str, str]] = {}  # lists of a feature beside input_ids → the option with the most tokens
     fits: ClassVar[bool] = False  # something of it is chosen on the validation split
-    baseline: ClassVar[str | None] = None  # name in baselines.BASELINES
 
     @property
     @abstractmethod
@@ -119,6 +137,16 @@ class Task(BaseModel):
     @property
     def default_metric(self) -> str:
         return next(iter(self.metrics))
+
+    @property
+    def metric_in_training(self) -> str:
+        """The validation metric that chooses the best weights where params name none: one of metrics, or loss."""
+        return self.default_metric
+
+    @property
+    def baseline(self) -> str | None:
+        """Name in baselines.BASELINES."""
+        return None
 
     @property
     @abstractmethod
@@ -186,7 +214,8 @@ class Task(BaseModel):
     ) -> list[Prediction]:
         """One prediction per row, in the words of the gold column.
 
-        outputs: condensed logits of each feature; where they have an axis for tokens, padding may follow.
+        outputs: condensed logits of each feature; where they have an axis for tokens, padding may follow. Those of a
+        head that generates are Generated.
         """
 
     def fitted(
