@@ -82,7 +82,10 @@ def _special_tokens(checkpoint: Checkpoint) -> dict[str, int]:
 
 def _set_dropout(config: Any, model: Model) -> None:
     for value, names in (
-        (model.dropout, ("hidden_dropout_prob", "dropout", "classifier_dropout", "seq_classif_dropout")),
+        (
+            model.dropout,
+            ("hidden_dropout_prob", "dropout", "dropout_rate", "classifier_dropout", "seq_classif_dropout"),
+        ),
         (model.attention_dropout, ("attention_probs_dropout_prob", "attention_dropout")),
     ):
         for name in names:

@@ -41,27 +41,43 @@ def task(**options: Any) -> Any:
     )
 
 
-@pytest.fixture(scope="session")
-def toy_encoder_decoder(toy_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A one-layer BART with the toy tokenizer."""
+def toy_bart() -> Any:
     from transformers import BartConfig, BartForConditionalGeneration  # noqa: PLC0415
 
-    folder = tmp_path_factory.mktemp("bart")
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(toy_checkpoint / name, folder)
-    torch.manual_seed(0)
     config = BartConfig(
         vocab_size=len(WORDS) + 4, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=64,
         pad_token_id=0, bos_token_id=2, eos_token_id=3, decoder_start_token_id=3, forced_eos_token_id=3,
     )  # fmt: skip
-    BartForConditionalGeneration(config).save_pretrained(folder)
-    return folder
+    return BartForConditionalGeneration(config)
 
 
-@pytest.fixture(params=["encoder", "encoder-decoder"])
-def checkpoint(request: pytest.FixtureRequest, toy_checkpoint: Path, toy_encoder_decoder: Path) -> Path:
-    return toy_checkpoint if request.param == "encoder" else toy_encoder_decoder
+def toy_t5() -> Any:
+    from transformers import T5Config, T5ForConditionalGeneration  # noqa: PLC0415
+
+    config = T5Config(
+        vocab_size=len(WORDS) + 4, d_model=32, d_kv=16, d_ff=64, num_layers=1, num_heads=2,
+        pad_token_id=0, eos_token_id=3, decoder_start_token_id=0,
+    )  # fmt: skip
+    return T5ForConditionalGeneration(config)
+
+
+@pytest.fixture(scope="session")
+def toy_checkpoints(toy_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An encoder, and one-layer encoder-decoders with its tokenizer."""
+    found = {"bert": toy_checkpoint}
+    for name, make in (("bart", toy_bart), ("t5", toy_t5)):
+        found[name] = tmp_path_factory.mktemp(name)
+        for file in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(toy_checkpoint / file, found[name])
+        torch.manual_seed(0)
+        make().save_pretrained(found[name])
+    return found
+
+
+@pytest.fixture(params=["bert", "bart", "t5"])
+def checkpoint(request: pytest.FixtureRequest, toy_checkpoints: dict[str, Path]) -> Path:
+    return toy_checkpoints[request.param]
 
 
 def start(checkpoint: Path, seq2seq: Any) -> Any:
@@ -123,14 +139,14 @@ def test_the_decoder_reads_the_gold_one_position_late(checkpoint: Path) -> None:
 # Learning and generating
 
 
-@pytest.mark.parametrize("num_beams", [1, 3])
+@pytest.mark.parametrize(("checkpoint", "num_beams"), [("bert", 1), ("bart", 3), ("t5", 3)], indirect=["checkpoint"])
 def test_a_tiny_model_learns_eight_rows_and_writes_the_same_when_loaded(
     checkpoint: Path, tmp_path: Path, num_beams: int
 ) -> None:
     seq2seq, tokenizer = task(num_beams=num_beams), load_tokenizer(checkpoint)
     split = (seq2seq.encode(tokenizer, EIGHT, []), EIGHT)
     chosen_by = "chrf" if num_beams == 1 else None
-    params = Train(learning_rate=0.01, num_train_epochs=90, early_stopping_patience=90, per_device_train_batch_size=8,
+    params = Train(learning_rate=0.01, num_train_epochs=80, early_stopping_patience=80, per_device_train_batch_size=8,
                    threads=1, metric_for_best_model=chosen_by)  # fmt: skip
     trained = fine_tune(start(checkpoint, seq2seq), seq2seq, [], tokenizer, params, split, split,
                         checkpoints=tmp_path / "checkpoints", callbacks=[])  # fmt: skip
