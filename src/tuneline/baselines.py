@@ -9,7 +9,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
+from tuneline.metrics.sentences import sentences
 from tuneline.tasks.base import Prediction, Row
+
+LEAD_SENTENCES = 3
 
 Baseline = Callable[[Sequence[Row], Sequence[Row], Sequence[str]], list[Prediction]]
 
@@ -76,9 +79,21 @@ def most_frequent_tag(train: Sequence[Row], rows: Sequence[Row], labels: Sequenc
     return [{"tags": [known.get(word.lower(), usual) for word in row["tokens"]]} for row in rows]
 
 
+def lead(train: Sequence[Row], rows: Sequence[Row], labels: Sequence[str]) -> list[Prediction]:
+    """The first three sentences of a text as its summary; of a dialogue, what is said first."""
+    return [{"text": " ".join(sentences(row["source"])[:LEAD_SENTENCES])} for row in rows]
+
+
+def copy_source(train: Sequence[Row], rows: Sequence[Row], labels: Sequence[str]) -> list[Prediction]:
+    """The source as its own translation. Names, numbers and kindred words score."""
+    return [{"text": row["source"]} for row in rows]
+
+
 BASELINES: dict[str, Baseline] = {
     "bag-of-words": bag_of_words,
     "bag-of-words-per-label": bag_of_words_per_label,
     "bag-of-words-ridge": bag_of_words_ridge,
     "most-frequent-tag": most_frequent_tag,
+    "lead-3": lead,
+    "copy-source": copy_source,
 }

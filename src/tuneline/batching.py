@@ -4,7 +4,7 @@
 → input_ids (2, 3), attention_mask (2, 3)
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,17 +14,29 @@ from tuneline.tasks.base import IGNORED_LABEL, Feature, Head
 OUT_OF_REACH = -1e4  # the logit of a position that only pads: its probability is 0 in float32
 
 
-class PadBatch:
-    """Collate features: lists are padded to the longest one, plain numbers are stacked."""
+def collator(model: Any, head: Head) -> "PadBatch":
+    """What makes batches for a model. Where the head generates, its decoder reads the gold, one position late."""
+    shifted = model.prepare_decoder_input_ids_from_labels if head.answers == "texts" else None
+    return PadBatch(model.config.pad_token_id or 0, shifted)
 
-    def __init__(self, pad_token_id: int) -> None:
+
+class PadBatch:
+    """Collate features: lists are padded to the longest one, plain numbers are stacked.
+
+    shifted: what a decoder reads, made of the labels; both (batch, target tokens).
+    """
+
+    def __init__(self, pad_token_id: int, shifted: Callable[..., torch.Tensor] | None = None) -> None:
         self.fill = {"input_ids": pad_token_id, "labels": IGNORED_LABEL}
+        self.shifted = shifted
 
     def __call__(self, features: Sequence[Feature]) -> dict[str, torch.Tensor]:
         names = [name for name in ("input_ids", "token_type_ids", "labels") if features[0].get(name) is not None]
         batch = {name: self._column(name, [feature[name] for feature in features]) for name in names}
         lengths = torch.tensor([len(feature["input_ids"]) for feature in features])
         batch["attention_mask"] = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+        if self.shifted is not None and "labels" in batch:
+            batch["decoder_input_ids"] = self.shifted(labels=batch["labels"])
         return batch
 
     def _column(self, name: str, values: list[Any]) -> torch.Tensor:

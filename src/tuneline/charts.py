@@ -13,6 +13,7 @@ import vl_convert
 Spec = dict[str, Any]
 
 FRAME = {"width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
+SHOWN_POINTS = 2_000  # each weighs some 60 bytes of the page
 SHOWN_CURVES = 8  # more lines in one plot cannot be told apart
 WRITTEN_CELLS = 10  # on a phone, a confusion matrix of more labels has no room for numbers
 NAMED_COLUMNS = 25  # nor of more labels for names above its columns
@@ -158,18 +159,22 @@ def rate_curves(points: Sequence[Mapping[str, Any]], x: str, y: str) -> Spec | N
     }
 
 
-def scatter(points: Sequence[Mapping[str, float]]) -> Spec | None:
-    """A point for each row: gold across, predicted up, both on the same scale, and the line where they are equal."""
+def scatter(points: Sequence[Mapping[str, Any]], x: str, y: str, colour: str | None = None) -> Spec | None:
+    """A dot for each point, both axes on one scale, and the line where x and y are equal. colour: from 0 to 1."""
     if not points:
         return None
-    numbers = [number for point in points for number in (point["gold"], point["predicted"])]
-    ends = [{"gold": end, "predicted": end} for end in (min(numbers), max(numbers))]
-    axis = {"type": "quantitative", "scale": {"domain": [end["gold"] for end in ends], "zero": False}}
-    encoding = {name: {"field": field, "title": field, **axis} for name, field in (("x", "gold"), ("y", "predicted"))}
-    dots = {"mark": {"type": "point", "filled": True, "size": 25, "opacity": 0.5}, "encoding": {
-        "tooltip": _tooltip("gold", "predicted")}}  # fmt: skip
+    shown = [dict(point) for point in points[:SHOWN_POINTS]]
+    numbers = [point[name] for point in shown for name in (x, y)]
+    ends = [{x: end, y: end} for end in (min(numbers), max(numbers))]
+    axis = {"type": "quantitative", "scale": {"domain": [end[x] for end in ends], "zero": False}}
+    encoding = {axis_name: {"field": name, "title": words(name), **axis} for axis_name, name in (("x", x), ("y", y))}
+    dots: Spec = {"mark": {"type": "point", "filled": True, "size": 25, "opacity": 0.6}}
+    dots["encoding"] = {"tooltip": _tooltip(x, y, *([colour] if colour else []))}
+    if colour:
+        scale = {"domain": [0, 1]}
+        dots["encoding"]["color"] = {"field": colour, "type": "quantitative", "title": words(colour), "scale": scale}
     equal = {"data": {"values": ends}, "mark": {"type": "line", "style": "cut", "strokeWidth": 1}}
-    return {"data": {"values": list(points)}, **FRAME, "height": 320, "encoding": encoding, "layer": [dots, equal]}
+    return {"data": {"values": shown}, **FRAME, "height": 320, "encoding": encoding, "layer": [dots, equal]}
 
 
 def _area(line: Sequence[Mapping[str, Any]], x: str, y: str) -> float:

@@ -45,8 +45,11 @@ class Verdict:
     failed: dict[str, Mask] = field(default_factory=dict)  # by check: the rows that it finds fault with
 
 
-def judge(survey: Survey, sketches: Sketches, data: Data) -> Verdict:
-    """Split the rows, then refuse what is unsound, repeated, contradictory or leaked."""
+def judge(survey: Survey, sketches: Sketches, data: Data, *, one_gold: bool = True) -> Verdict:
+    """Split the rows, then refuse what is unsound, repeated, contradictory or leaked.
+
+    one_gold: whether rows with the same text and other gold contradict each other.
+    """
     failed = {check: _mask(survey, [p.row for p in survey.problems if p.check == check]) for check in ROW_CHECKS}
     sound = ~np.logical_or.reduce(list(failed.values()))
     relations = [_repeated_ids(survey, sound)]
@@ -54,7 +57,7 @@ def judge(survey: Survey, sketches: Sketches, data: Data) -> Verdict:
     split = assign(survey.given, survey.chances, data.splits, survey.times)
 
     texts = _texts(survey, split, sound)
-    relations += [_conflicts(texts), _repeats(texts)]
+    relations += [_conflicts(texts if one_gold else texts[:0]), _repeats(texts)]
     exact, leaked = _leaks(texts)
     relations.append(exact)
     refused = ~sound

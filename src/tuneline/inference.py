@@ -1,7 +1,7 @@
 """A fine-tuned model folder, ready to predict. The same code validates, evaluates, serves and scores."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from tuneline import packing
-from tuneline.batching import PadBatch, by_length, logits_of
-from tuneline.continuing import continuations
+from tuneline.batching import by_length, collator, logits_of
+from tuneline.generating import continuations, generate
 from tuneline.likelihoods import answers, scored
 from tuneline.tasks import task_class
 from tuneline.tasks.base import IGNORED_LABEL, Feature, Prediction, Row, Task
 
 BATCH_SIZE = 64
+Batch = dict[str, torch.Tensor]
+Gold = torch.Tensor | None
 Watch = Callable[[torch.Tensor, torch.Tensor], None]  # is shown the logits and the gold of each batch
 
 
@@ -32,7 +34,7 @@ class Predictor:
     ) -> None:
         self.task, self.labels, self.model, self.tokenizer = task, labels, model.eval(), tokenizer
         self.head, self.max_length = task.head(labels), max_length
-        self.collate = PadBatch(model.config.pad_token_id or 0)
+        self.collate = collator(model, self.head)
 
     @classmethod
     def load(cls, folder: Path) -> "Predictor":
@@ -52,8 +54,8 @@ class Predictor:
         inputs, tokenizer = [self.task.inputs(row) for row in rows], self._own_tokenizer()
         features = self.encode(inputs)
         predictions = self.predict_features(features, inputs, together=False)
-        if self.head.continuation is not None:
-            texts = continuations(self.model, tokenizer, features, self.head.continuation)
+        if self.head.answers == "nats" and self.head.generation is not None:
+            texts = continuations(self.model, tokenizer, features, self.head.generation)
             predictions = [{**each, "continuation": text} for each, text in zip(predictions, texts, strict=True)]
         return [self.task.worded(prediction, tokenizer) for prediction in predictions]
 
@@ -90,28 +92,44 @@ class Predictor:
         *,
         together: bool = True,
     ) -> list[NDArray[Any]]:
-        """What the task keeps of the logits of every feature, in order. The logits of all would fill the memory."""
+        """What the task keeps of the logits of every feature, in order. The logits of all would fill the memory.
+
+        Of a head that answers in texts, its texts.
+        """
         if not self.task.packed or self.max_length is None:
             return self._outputs(features, batch_size, watch)
         parts = [features] if together else [[feature] for feature in features]
         blocks = [block for part in parts for block in packing.blocks(part, self.max_length)]
         return packing.by_feature(self._outputs(blocks, batch_size, watch), features)
 
-    def _outputs(self, features: Sequence[Feature], batch_size: int, watch: Watch | None) -> list[NDArray[Any]]:
+    def look(self, features: Sequence[Feature], batch_size: int, watch: Watch) -> None:
+        """Show the logits and the gold of every batch, and keep nothing."""
+        with torch.inference_mode():
+            for _, batch, gold in self._batches(features, batch_size):
+                if gold is not None:
+                    watch(*scored(self.head, self.model, batch, gold))
+
+    def _outputs(self, features: Sequence[Feature], batch_size: int, watch: Watch | None) -> list[Any]:
         found: list[Any] = [None] * len(features)
         with torch.inference_mode():
-            for positions in by_length(features, batch_size):
-                collated = self.collate([features[i] for i in positions])
-                batch = {name: tensor.to(self.model.device) for name, tensor in collated.items()}
-                gold = batch.pop("labels", None)
+            for positions, batch, gold in self._batches(features, batch_size):
                 for i, kept in zip(positions, self._kept(batch, gold, watch), strict=True):
                     found[i] = kept
         return found
 
-    def _kept(
-        self, batch: dict[str, torch.Tensor], gold: torch.Tensor | None, watch: Watch | None
-    ) -> Sequence[NDArray[Any]]:
+    def _batches(self, features: Sequence[Feature], batch_size: int) -> Iterator[tuple[list[int], Batch, Gold]]:
+        """The positions of the features of a batch, the batch, and its gold."""
+        for positions in by_length(features, batch_size):
+            collated = self.collate([features[i] for i in positions])
+            batch = {name: tensor.to(self.model.device) for name, tensor in collated.items()}
+            yield positions, batch, batch.pop("labels", None)
+
+    def _kept(self, batch: Batch, gold: Gold, watch: Watch | None) -> Sequence[Any]:
         """What goes to decode, of each feature of a batch."""
+        if self.head.answers == "texts":
+            if watch is not None and gold is not None:
+                watch(*scored(self.head, self.model, batch, gold))
+            return generate(self.model, self._own_tokenizer(), batch)
         if gold is None:
             return self._condensed(logits_of(self.head, self.model(**batch), batch["attention_mask"]))
         logits, asked = scored(self.head, self.model, batch, gold)

@@ -21,7 +21,7 @@ def scored(
     Of a head that answers in nats these are (labelled tokens, vocabulary) and (labelled tokens,), for the vocabulary
     is wide and most tokens may carry no label: all that the model multiplies with it is what is asked for.
     """
-    if head.answers == "logits":
+    if head.answers != "nats":
         return logits_of(head, model(**batch), batch["attention_mask"]), gold
     asked = gold != IGNORED_LABEL
     with _vocabulary_at(model, asked):

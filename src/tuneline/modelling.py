@@ -1,5 +1,10 @@
-"""The model that training starts from: a checkpoint's body with the head of the task, or random weights."""
+"""The model that training starts from: a checkpoint's body with the head of the task, or random weights.
 
+A head that generates wants an encoder-decoder. Where the checkpoint is an encoder alone, one is made of it.
+"""
+
+from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -8,6 +13,7 @@ from transformers import set_seed
 
 from tuneline.checkpoints import Checkpoint, load_tokenizer, tokenizer_config
 from tuneline.errors import CheckpointError, did_you_mean
+from tuneline.log import report
 from tuneline.params import Model
 from tuneline.tasks.base import Head
 
@@ -17,17 +23,28 @@ def initial_model(checkpoint: Checkpoint, head: Head, model: Model, seed: int) -
     configuration, all weights are drawn by chance. CheckpointError when it makes no model."""
     set_seed(seed)
     transformers.utils.logging.set_verbosity_error()
-    auto_class = getattr(transformers, head.auto_class)
-    if model.configuration is not None:
-        return _from_nothing(auto_class, checkpoint, head, model)
+    make = _from_checkpoint if model.configuration is None else _from_nothing
+    made = make(checkpoint, head, model)
+    if head.answers == "texts":  # what else the checkpoint says of generation, such as forced tokens, stays
+        made.generation_config.update(**(head.generation or {}))
+    return made
+
+
+def _from_checkpoint(checkpoint: Checkpoint, head: Head, model: Model) -> Any:
     config = transformers.AutoConfig.from_pretrained(checkpoint.folder, **head.config)
     _set_dropout(config, model)
-    return auto_class.from_pretrained(
+    if head.answers == "texts" and not config.is_encoder_decoder:
+        return _doubled(checkpoint, config)
+    return _load(head.auto_class, checkpoint, config)
+
+
+def _load(auto_class: str, checkpoint: Checkpoint, config: Any) -> Any:
+    return getattr(transformers, auto_class).from_pretrained(
         checkpoint.folder, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
     )
 
 
-def _from_nothing(auto_class: Any, checkpoint: Checkpoint, head: Head, model: Model) -> Any:
+def _from_nothing(checkpoint: Checkpoint, head: Head, model: Model) -> Any:
     """A model of the configuration that params give, over the vocabulary in the checkpoint's folder."""
     keys = dict(model.configuration or {})
     kind = keys.pop("model_type")
@@ -42,11 +59,11 @@ def _from_nothing(auto_class: Any, checkpoint: Checkpoint, head: Head, model: Mo
     ]
     if strange:
         raise CheckpointError("\n".join(strange))
-    tokens = _tokens(checkpoint)
+    tokens = {"vocab_size": load_tokenizer(checkpoint.folder).get_vocab_size(), **_token_ids(checkpoint, TOKENS)}
     try:
         config = transformers.AutoConfig.for_model(kind, **{**tokens, **head.config, **keys})
         _set_dropout(config, model)
-        return auto_class.from_config(config, dtype=torch.float32)
+        return getattr(transformers, head.auto_class).from_config(config, dtype=torch.float32)
     except Exception as error:  # each architecture has its own
         raise CheckpointError(
             f"model.configuration: makes no {kind} for {head.auto_class}: {str(error).partition(chr(10))[0]}. Correct "
@@ -59,18 +76,54 @@ def _keys_of(config: Any) -> list[str]:
     return [*config.to_dict(), *config.attribute_map]
 
 
-def _tokens(checkpoint: Checkpoint) -> dict[str, Any]:
-    """vocab_size, and the ids of the special tokens, as the tokenizer has them."""
-    tokenizer, names = load_tokenizer(checkpoint.folder), tokenizer_config(checkpoint.folder)
-    words = {role: names.get(f"{role}_token") for role in ("pad", "bos", "eos")}
-    spelled = {role: word["content"] if isinstance(word, dict) else word for role, word in words.items()}
-    ids = {f"{role}_token_id": tokenizer.token_to_id(word) if word else None for role, word in spelled.items()}
-    return {"vocab_size": tokenizer.get_vocab_size(), **ids}
+# Keys of a config → the token of the tokenizer that does it: in any model; in an encoder-decoder made of an encoder.
+TOKENS = {"pad_token_id": "pad_token", "bos_token_id": "bos_token", "eos_token_id": "eos_token"}
+ROLES = {"decoder_start_token_id": "cls_token", "eos_token_id": "sep_token", "pad_token_id": "pad_token"}
+
+
+def _token_ids(checkpoint: Checkpoint, roles: Mapping[str, str]) -> dict[str, int | None]:
+    """The ids of these special tokens, as the tokenizer has them; None where it has none."""
+    names, tokenizer = tokenizer_config(checkpoint.folder), load_tokenizer(checkpoint.folder)
+    said = {key: names.get(token) for key, token in roles.items()}
+    words = {key: each["content"] if isinstance(each, dict) else each for key, each in said.items()}
+    return {key: tokenizer.token_to_id(word) if word else None for key, word in words.items()}
+
+
+def _doubled(checkpoint: Checkpoint, config: Any) -> Any:
+    """An encoder-decoder of an encoder: both halves have its weights, cross-attention is new (Rothe et al. 2020,
+    arXiv:1907.12461). CheckpointError when its architecture cannot decode."""
+    tokens = _token_ids(checkpoint, ROLES)
+    lacking = [ROLES[role] for role, found in tokens.items() if found is None]
+    if lacking:
+        raise CheckpointError(
+            f"{checkpoint.folder / 'tokenizer_config.json'}: names no {', '.join(lacking)}, which a decoder made of "
+            "this encoder begins, ends and pads with. Add them, or choose an encoder-decoder."
+        )
+    decoding = deepcopy(config)
+    decoding.is_decoder = decoding.add_cross_attention = True
+    try:
+        halves = _load("AutoModel", checkpoint, config), _load("AutoModelForCausalLM", checkpoint, decoding)
+        whole = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(halves[0].config, halves[1].config)
+        made = transformers.EncoderDecoderModel(whole, *halves)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"model.checkpoint: {checkpoint.name} is a {config.model_type}, neither an encoder-decoder nor an encoder "
+            "of which one can be made. Choose one such as T5, BART, BERT or RoBERTa."
+        ) from error
+    for name, token in tokens.items():
+        setattr(made.config, name, token)
+        setattr(made.generation_config, name, token)
+    made.config.vocab_size = config.vocab_size
+    report("fine-tune", f"{checkpoint.name} is an encoder: its weights start a decoder too, with new cross-attention")
+    return made
 
 
 def _set_dropout(config: Any, model: Model) -> None:
     for value, names in (
-        (model.dropout, ("hidden_dropout_prob", "dropout", "classifier_dropout", "seq_classif_dropout")),
+        (
+            model.dropout,
+            ("hidden_dropout_prob", "dropout", "dropout_rate", "classifier_dropout", "seq_classif_dropout"),
+        ),
         (model.attention_dropout, ("attention_probs_dropout_prob", "attention_dropout")),
     ):
         for name in names:

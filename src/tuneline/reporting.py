@@ -50,7 +50,7 @@ class ReportFacts:
     labels: list[str]  # of the table per label and the confusion
     details: dict[str, Any]  # per_label: label → precision, recall, f1, support; confusion: gold × predicted
     learning_curve: list[dict[str, Any]]  # step, epoch, train_loss, validation_loss, validation_<metric>, ...
-    tables: dict[str, list[dict[str, Any]]]  # to plot: roc, precision_recall, scatter, ...
+    tables: dict[str, list[dict[str, Any]]]  # to plot: roc, precision_recall, scatter, written_length
     errors: list[dict[str, Any]]  # row, file, line, gold, predicted, score, text
     validation: dict[str, Any]
     tokens: dict[str, Any]  # split → what Lengths.report gives
@@ -80,6 +80,7 @@ def render(facts: ReportFacts) -> str:
             plots=plots(facts),
             confusions=confusions(facts),
             bundle=Markup(_bundle()),  # noqa: S704 (a library's JavaScript, no text of ours)
+            written_tokens={split: tokens["labels"] for split, tokens in facts.tokens.items() if "labels" in tokens},
             cut_at=facts.params.get("tokenize", {}).get("max_length"),
             many_labels=len(facts.labels) > WRITTEN_CELLS,
             shown_characters=SHOWN_CHARACTERS,
@@ -110,7 +111,10 @@ def plots(facts: ReportFacts) -> dict[str, Spec]:
         "confusion": confusion_matrix(facts.labels, facts.details.get("confusion") or [], facts.compared),
         "roc": rate_curves(facts.tables.get("roc", []), "false_positive_rate", "true_positive_rate"),
         "precision_recall": rate_curves(facts.tables.get("precision_recall", []), "recall", "precision"),
-        "scatter": scatter(facts.tables.get("scatter", [])),
+        "scatter": scatter(facts.tables.get("scatter", []), "gold", "predicted"),
+        "written_length": scatter(
+            facts.tables.get("written_length", []), "target_words", "generated_words", "row_score"
+        ),
     }
     if facts.metric == "loss":
         del specs["validation_metric"]  # stands in the other plot already

@@ -220,6 +220,10 @@ class _Surveyor:
             elif self.task.columns[name].required:
                 yield from self._each(blank, "present", name, f"{name} is blank")
             yield from self._text_problems(name, texts[name], blank, self.data.checks)
+        for name in self.task.gold:
+            if self.task.columns[name].is_text:
+                written = as_text(batch[name])
+                yield from self._text_problems(name, written, pc.equal(written, ""), self.data.checks)
         whole = ~np.logical_or.reduce([nulls.to_numpy(zero_copy_only=False) for nulls in missing.values()])
         yield from self._task_problems(batch, whole)
 

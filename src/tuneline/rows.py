@@ -9,8 +9,9 @@ counted from 1 in Parquet and JSON. Then the task's columns stand under our name
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,11 @@ def read_rows(folder: Path, data: Data, task: Task) -> Iterator[pa.RecordBatch]:
     """
     format_, sources, _ = find_files(folder, data)
     columns = _columns(data, task)
-    reading = _reading(data, [column.theirs for column in columns])
-    _check_columns(format_, sources, reading, columns)
+    reading = _reading(data, None)
+    found = [column_names(format_, source, reading) for source in sources]
+    _check_columns(format_, sources, found, reading, columns)
+    several = [name for names in found for column in columns for name in column.among(names)]
+    reading = replace(reading, wanted=dict.fromkeys([column.theirs for column in columns] + several))
     for source in sources:
         problems = Problems(source.shown)
         for chunk in parse(format_, source, reading):
@@ -120,6 +124,12 @@ class _Wanted:
     def type(self) -> pa.DataType:
         return arrow_type(KINDS.get(self.kind, "string"))
 
+    def among(self, found: Collection[str]) -> list[str]:
+        """Its columns among those found: one, or as many references as a pattern such as `summary*` fits."""
+        if self.theirs in found:
+            return [self.theirs]
+        return [name for name in found if self.kind == "references" and fnmatchcase(name, self.theirs)]
+
 
 def _columns(data: Data, task: Task) -> list[_Wanted]:
     keys = [_Wanted(key, data.columns[key], "key", True) for key in KEYS if key in data.columns]
@@ -139,12 +149,13 @@ def _reading(data: Data, wanted: Collection[str] | None) -> Reading:
     return Reading(data.encoding, data.delimiter, data.header, data.column_names, wanted)
 
 
-def _check_columns(format_: str, sources: list[Source], reading: Reading, columns: list[_Wanted]) -> None:
+def _check_columns(
+    format_: str, sources: list[Source], names: list[list[str]], reading: Reading, columns: list[_Wanted]
+) -> None:
     """DataError with every missing column of every file, as told by each file's first rows."""
     problems, hints = [], set()
-    for source in sources:
-        found = column_names(format_, source, reading)
-        missing = [column for column in columns if column.required and column.theirs not in found]
+    for source, found in zip(sources, names, strict=True):
+        missing = [column for column in columns if column.required and not column.among(found)]
         for column in missing:
             as_mapped = f" (data.columns.{column.ours})" if column.theirs != column.ours else ""
             problems.append(
@@ -179,10 +190,11 @@ def _batch(chunk: Chunk, source: Source, columns: Sequence[_Wanted], problems: P
         **dict.fromkeys(KEYS, pa.nulls(count, pa.string())),
     }
     for column in columns:
-        values = chunk.columns.get(column.theirs)
-        if values is None:
+        found = column.among(list(chunk.columns))
+        if not found:
             batch[column.ours] = pa.nulls(count, column.type)
         else:
+            values = chunk.columns[found[0]] if len(found) == 1 else _together([chunk.columns[name] for name in found])
             read = READERS.get(column.kind, _strings)
             batch[column.ours] = read(values, column, chunk.numbers, problems)
     return pa.RecordBatch.from_pydict(batch)
@@ -225,6 +237,20 @@ def _list(value: Any, column: _Wanted, number: int, problems: Problems) -> list[
     if value is not None:
         problems.add(number, f"{column.theirs} is {value!r:.60}, {_type(value)}. Expected {EXPECTED[column.kind]}")
     return None
+
+
+def _together(columns: Sequence[Sequence[Any] | pa.Array]) -> list[list[Any] | None]:
+    """The cells of several columns as one list a row, without the empty ones; None where all are."""
+    rows = zip(*(each.to_pylist() if isinstance(each, pa.Array) else each for each in columns), strict=True)
+    return [[cell for cell in row if cell not in (None, "")] or None for row in rows]
+
+
+def _references(
+    values: Sequence[Any] | pa.Array, column: _Wanted, numbers: Sequence[int], problems: Problems
+) -> pa.Array:
+    """Values as an Arrow array of lists of texts, where one text may stand without a list."""
+    cells = values.to_pylist() if isinstance(values, pa.Array) else values
+    return _lists([[cell] if isinstance(cell, str) else cell for cell in cells], column, numbers, problems)
 
 
 def _answers(values: Sequence[Any] | pa.Array, column: _Wanted, numbers: Sequence[int], problems: Problems) -> pa.Array:
@@ -285,6 +311,7 @@ READERS = {  # by the kind of a column; the others hold strings
     "tags": _lists,
     "labels": _labels,
     "number": _numbers,
+    "references": _references,
     "answers": _answers,
 }
 
@@ -304,7 +331,7 @@ def _string(value: Any, column: _Wanted, number: int, problems: Problems) -> str
         return value
     if value is None:
         return None
-    if column.kind not in ("text", "words") and isinstance(value, int):
+    if column.kind not in ("text", "words", "references") and isinstance(value, int):
         return str(value).lower()  # true, false, 1
     found = "holds" if pa.types.is_list(column.type) else "is"
     problems.add(number, f"{column.theirs} {found} {value!r:.60}, {_type(value)}. Expected {EXPECTED[column.kind]}")
@@ -317,6 +344,7 @@ EXPECTED = {
     "label": "a string, an integer or a boolean",
     "key": "a string, an integer or a boolean",
     "words": "a list of strings, as in JSON Lines, Parquet and CoNLL",
+    "references": "a string, or a list of strings as in JSON Lines, JSON and Parquet",
     "tags": "a list of strings, integers or booleans, as in JSON Lines, Parquet and CoNLL",
     "labels": "a list of strings, integers or booleans, or a string with separators between them",
     "number": "a number, with a point before its decimals",

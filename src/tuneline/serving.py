@@ -9,22 +9,35 @@ from typing import Any
 
 import pandas as pd
 
+from tuneline.errors import DataError
 from tuneline.inference import Predictor
 
 
 class TunelineModel:
     """Texts in, predictions out.
 
-    predict takes a DataFrame with the task's input columns, or a list of texts, and returns a DataFrame with one line
-    per row, in the words of the task: `label`, `score` (its probability) and `probabilities`; `labels`; `value`; `tags`.
+    predict takes a DataFrame with the task's input columns, or a list of texts where the task reads one, and returns a
+    DataFrame with one line per row, in the words of the task: `label`, `score` (its probability) and `probabilities`;
+    `labels`; `value`; `tags`; a generated `text`; `perplexity`.
     """
 
     def __init__(self, folder: Path) -> None:
         self.predictor = Predictor.load(folder)
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        frame = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame({"text": list(model_input)})
+        frame = model_input if isinstance(model_input, pd.DataFrame) else self._frame(list(model_input))
         return pd.DataFrame(self.predictor.predict(frame.to_dict("records")), index=frame.index)
+
+    def _frame(self, texts: list[Any]) -> pd.DataFrame:
+        """A list of texts as the one column that the task must have. DataError when it must have more."""
+        task = self.predictor.task
+        needed = [name for name, column in task.texts.items() if column.required]
+        if len(needed) != 1:
+            raise DataError(
+                f"a plain list has one text a row, and {task.name} reads {', '.join(needed)}. Expected a DataFrame "
+                "with these columns."
+            )
+        return pd.DataFrame({needed[0]: texts})
 
 
 def _load_pyfunc(path: str) -> TunelineModel:

@@ -6,7 +6,9 @@ Where is my card?,…       task: {name: text-classification}
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,8 @@ SYNONYMS = {
         "score",
         "similarity",
     ),
+    "source": ("source", "src", "document", "article", "dialogue", "dialog", "text", "content", "body"),
+    "target": ("target", "tgt", "summary", "highlights", "abstract", "translation", "reference"),
     "tokens": ("tokens", "words"),
     "tags": ("tags", "ner_tags", "upos", "pos_tags", "labels"),
     "id": ("id", "guid", "uid", "uuid"),
@@ -106,30 +110,48 @@ def suggested_params(name: str, description: Description, options: Mapping[str, 
     """`data:` and `task:` sections for params.yaml, for the first task whose columns are there."""
     data: dict[str, Any] = {"name": name, **options}
     for task_name in TASKS:
-        columns = _match(task_name, description.columns)
+        columns = _match(task_name, description)
         if columns is None:
             continue
         renamed = {ours: theirs for ours, theirs in columns.items() if ours != theirs or ours == "id"}
-        ours = {theirs: name for name, theirs in columns.items()}
-        rows = [{ours[name]: value for name, value in row.items() if name in ours} for row in description.sample]
+        rows = [
+            {
+                ours: value
+                for ours, theirs in columns.items()
+                for name, value in row.items()
+                if fnmatchcase(name, theirs)
+            }
+            for row in description.sample
+        ]
         task = {"name": task_name, **task_class(task_name).fitting(rows)}
         return _yaml({"data": data | ({"columns": renamed} if renamed else {}), "task": task})
     note = f"# No task finds its columns among {', '.join(description.columns)}: name them under data.columns,\n"
     return note + "# ours to theirs, as in {text: body, label: category}, and choose a task.\n" + _yaml({"data": data})
 
 
-def _match(task_name: str, found: Sequence[str]) -> dict[str, str] | None:
+def _match(task_name: str, description: Description) -> dict[str, str] | None:
     """Ours to theirs, or None when a required column has no likely name among those found."""
     columns = task_class(task_name).columns
-    lowered = {name.lower(): name for name in reversed(found)}
+    if description.format == "parallel" and columns.keys() == {"source", "target"}:
+        languages = [name for name in description.columns if name not in columns]
+        return dict(zip(columns, languages, strict=True))  # the direction shows, and is turned round with ease
+    lowered = {name.lower(): name for name in reversed(description.columns)}
     matched = {}
     for ours in [*columns, "id"]:
-        theirs = next((lowered[n] for n in SYNONYMS.get(ours, (ours,)) if n in lowered), None)
+        synonyms = SYNONYMS.get(ours, (ours,))
+        theirs = next((lowered[n] for n in synonyms if n in lowered), None)
+        if theirs is None and ours != "id" and columns[ours].kind == "references":
+            theirs = next((f"{n}*" for n in synonyms if _numbered(n, description)), None)
         if theirs:
             matched[ours] = theirs
         elif ours != "id" and columns[ours].required:
             return None
     return matched
+
+
+def _numbered(name: str, description: Description) -> bool:
+    """Whether every file has columns of this name, with a number or without: one reference here, three there."""
+    return all(any(re.fullmatch(rf"{name}_?\d*", each) for each in file.columns) for file in description.files)
 
 
 def _yaml(content: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """From text to token ids, and what truncation costs."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,12 @@ HISTOGRAM_BINS = 20
 class Lengths:
     """Token counts of every row before truncation, and the share that truncation drops.
 
-    max_length: of a row, in tokens; None where nothing is cut.
+    max_length: of a row, in tokens; None where nothing is cut. limits: of other lists of a feature, by name.
     """
 
-    def __init__(self, max_length: int | None) -> None:
+    def __init__(self, max_length: int | None, limits: Mapping[str, int] | None = None) -> None:
         self.max_length = max_length
+        self.others = {name: Lengths(limit) for name, limit in (limits or {}).items()}
         self._lengths: list[int] = []
 
     def add(self, lengths: Sequence[int]) -> None:
@@ -39,7 +40,13 @@ class Lengths:
             "rows_truncated": int((lengths > kept).sum()),
             "tokens_dropped_share": round(float(1 - kept.sum() / lengths.sum()), 6),
             "histogram": {"edges": [round(float(e), 1) for e in edges], "rows": counts.tolist()},
+            **{name: other.report() for name, other in self.others.items()},
         }
+
+
+def limits_of(task: Task) -> dict[str, int]:
+    """Most tokens of the lists of a feature that the task cuts, beside input_ids, by name."""
+    return {name: getattr(task, option) for name, option in task.cut.items()}
 
 
 def encode(
@@ -53,9 +60,13 @@ def encode(
     """Features of at most max_length tokens, by row. The lengths of the whole texts are noted on the way."""
     tokenizer.no_truncation()
     found = [[feature] for feature in task.encode(tokenizer, rows, labels)]
-    whole = [len(feature["input_ids"]) for [feature] in found]
-    lengths.add(whole)
-    long = [] if task.packed else [i for i, length in enumerate(whole) if length > max_length]
+    limits = {"input_ids": max_length, **limits_of(task)}
+    whole = {name: [len(feature[name]) for [feature] in found] for name in limits}
+    lengths.add(whole["input_ids"])
+    for name, other in lengths.others.items():
+        other.add(whole[name])
+    too_long = [i for i in range(len(rows)) if any(whole[name][i] > limit for name, limit in limits.items())]
+    long = [] if task.packed else too_long
     if long:
         task.limit(tokenizer, max_length)
         for i, features in zip(long, by_row(task.encode(tokenizer, [rows[i] for i in long], labels)), strict=True):
@@ -63,17 +74,28 @@ def encode(
     return found
 
 
-def check_max_length(max_length: int, config: dict[str, Any]) -> None:
-    """Raise CheckpointError when the checkpoint has fewer positions than max_length."""
+def asked_lengths(task: Task, max_length: int) -> dict[str, int]:
+    """The lengths in tokens that params ask a model for, by path."""
+    return {
+        "tokenize.max_length": max_length,
+        **{f"task.{option}": getattr(task, option) for option in task.cut.values()},
+    }
+
+
+def check_lengths(lengths: Mapping[str, int], config: dict[str, Any]) -> None:
+    """Raise CheckpointError when the checkpoint has fewer positions than a length. lengths: by path in params."""
     positions = config.get("max_position_embeddings", config.get("n_positions"))
     if not isinstance(positions, int):
         return
     # RoBERTa and its kin count positions from pad_token_id + 1.
     usable = positions - (config.get("pad_token_id") or 0) - 1 if "roberta" in config["model_type"] else positions
-    if max_length > usable:
-        raise CheckpointError(
-            f"tokenize.max_length: is {max_length}, but this checkpoint has {usable} positions. Lower it."
-        )
+    problems = [
+        f"{path}: is {length}, but this checkpoint has {usable} positions. Lower it."
+        for path, length in lengths.items()
+        if length > usable
+    ]
+    if problems:
+        raise CheckpointError("\n".join(problems))
 
 
 def check_fills_a_block(tokens: int, max_length: int) -> None:

@@ -19,7 +19,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from tuneline import packing
-from tuneline.batching import PadBatch
+from tuneline.batching import collator
 from tuneline.examples import Examples, Split, TellEpoch
 from tuneline.inference import Predictor
 from tuneline.likelihoods import scored
@@ -58,19 +58,20 @@ def fine_tune(
     torch.use_deterministic_algorithms(True, warn_only=True)
     examples, watching = Examples(train, task, tokenizer, params.seed), bool(validation[0])
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-    metric = params.metric_for_best_model or task.default_metric
+    metric = params.metric_for_best_model or task.metric_in_training
     stop_early = EarlyStoppingCallback(params.early_stopping_patience, params.early_stopping_threshold)
     trainer = _Trainer(
         task=task,
         labels=labels,
         shape=_shape(params, train[0], task, labels),
+        tokenizer=tokenizer,
         validation=validation,
         max_length=max_length,
         model=model,
-        args=_arguments(params, checkpoints, metric, watching, greater_is_better=task.metrics[metric]),
+        args=_arguments(params, checkpoints, metric, watching, greater_is_better=task.metrics.get(metric, False)),
         train_dataset=examples,
         eval_dataset=validation[0] if watching else None,
-        data_collator=PadBatch(model.config.pad_token_id or 0),
+        data_collator=collator(model, task.head(labels)),
         callbacks=[TellEpoch(examples), _LogEpochs(), *callbacks, *([stop_early] if watching else [])],
     )
     if last and _had_ended(Path(last)):  # the Trainer looks only after another step, which would change the result
@@ -81,7 +82,7 @@ def fine_tune(
     ]
     best = _best(history, metric, task)
     if watching and task.fits:
-        predictor = Predictor(task, labels, trainer.model, None, max_length)
+        predictor = Predictor(task, labels, trainer.model, tokenizer, max_length)
         outputs = predictor.outputs(validation[0], params.per_device_eval_batch_size)
         task = task.fitted(outputs, *validation, labels)
         best |= task.score(task.decode(outputs, *validation, labels), validation[1], labels).metrics
@@ -100,10 +101,11 @@ class _Trainer(Trainer):
     """The Trainer, with the loss that the head names, and validation by the code that serves the model."""
 
     def __init__(
-        self, *, task: Task, labels: list[str], shape: Shape, validation: Split, max_length: int | None, **options: Any
-    ) -> None:
+        self, *, task: Task, labels: list[str], shape: Shape, tokenizer: Tokenizer, validation: Split,
+        max_length: int | None, **options: Any,
+    ) -> None:  # fmt: skip
         self.task, self.labels, self.shape, self.validation = task, labels, shape, validation
-        self.max_length = max_length
+        self.tokenizer, self.max_length = tokenizer, max_length
         self.head = task.head(labels)
         self.sum_of_losses = LOSSES[self.head.loss]
         # With a loss function of ours the Trainer counts the labels of a whole step, over accumulated batches.
@@ -118,7 +120,10 @@ class _Trainer(Trainer):
         return total / (terms(gold) if num_items_in_batch is None else num_items_in_batch)
 
     def evaluate(self, *_: Any, **options: Any) -> dict[str, float]:
-        """Validation scores, and the plain loss (no smoothing, no weights)."""
+        """Validation scores, and the plain loss (no smoothing, no weights).
+
+        Where the loss chooses the weights, no texts are generated for scores that nobody asks for.
+        """
         losses: list[float] = []
         counts: list[int] = []
 
@@ -127,9 +132,15 @@ class _Trainer(Trainer):
             counts.append(terms(gold))
 
         features, rows = self.validation
-        predictor = Predictor(self.task, self.labels, self.model, None, self.max_length)
-        predictions = predictor.predict_features(features, rows, self.args.per_device_eval_batch_size, watch)
-        scores = self.task.score(predictions, rows, self.labels).metrics | {"loss": sum(losses) / sum(counts)}
+        predictor = Predictor(self.task, self.labels, self.model, self.tokenizer, self.max_length)
+        batch_size = self.args.per_device_eval_batch_size
+        scores: dict[str, float] = {}
+        if self.head.answers == "texts" and self.args.metric_for_best_model == "loss":
+            predictor.look(features, batch_size, watch)
+        else:
+            predictions = predictor.predict_features(features, rows, batch_size, watch)
+            scores = self.task.score(predictions, rows, self.labels).metrics
+        scores |= {"loss": sum(losses) / sum(counts)}
         metrics = {f"eval_{name}": value for name, value in scores.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -179,7 +190,7 @@ def _best(history: Sequence[dict[str, float]], metric: str, task: Task) -> dict[
     evaluations = [point for point in history if f"eval_{metric}" in point]
     if not evaluations:
         return {}
-    sign = 1 if task.metrics[metric] else -1
+    sign = 1 if task.metrics.get(metric, False) else -1
     best = max(evaluations, key=lambda point: sign * point[f"eval_{metric}"])
     kept = {name.removeprefix("eval_"): value for name, value in best.items() if name.startswith("eval_")}
     return {name: value for name, value in kept.items() if name == "loss" or name in task.metrics}

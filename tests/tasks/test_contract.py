@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from numpy.typing import NDArray
 
 from tuneline.checkpoints import load_tokenizer
 from tuneline.parquet import schema_of
 from tuneline.tasks import TASKS, task_class
-from tuneline.tasks.base import Prediction, Task
+from tuneline.tasks.base import Generated, Prediction, Task
 
 # For each task: params, sound rows, outputs that say exactly the gold of these rows, and rows that are broken. A task
 # with several problems has a case for each: the name goes on after a comma. perfect: the best value of the metric that
@@ -128,6 +127,20 @@ CASES: dict[str, dict[str, Any]] = {
         "broken": [],
         "perfect": 1.0,
     },
+    "seq2seq": {
+        "params": {"goal": "translation"},
+        "rows": [
+            {"source": "the kettle was good", "target": ["it was the very good kettle"]},
+            {"source": "a lamp", "target": ["lovely lamp it is", "the lamp is not bad"]},
+        ],
+        "outputs": [Generated("it was the very good kettle", 0.9), Generated("the lamp is not bad", 0.8)],
+        "broken": [
+            ({"source": "a lamp", "target": []}, "target is empty"),
+            ({"source": "a lamp", "target": [" "]}, "target is blank"),
+            ({"source": "a lamp", "target": ["it is", ""]}, "target: text 2 is blank"),
+            ({"source": "a lamp", "target": ["it is", "a lamp "]}, "target is the same as source"),
+        ],
+    },
 }
 
 
@@ -175,7 +188,10 @@ def predicted(case: dict[str, Any], checkpoint: Path) -> list[Prediction]:
     """The case's outputs, decoded for the features of its rows."""
     task, labels = case["task"], case["task"].labels(case["rows"])
     features = task.encode(load_tokenizer(checkpoint), case["rows"], labels)
-    outputs: list[NDArray[Any]] = [task.condense(np.array([each], dtype=float))[0] for each in case["outputs"]]
+    outputs = [
+        each if isinstance(each, Generated) else task.condense(np.array([each], dtype=float))[0]
+        for each in case["outputs"]
+    ]
     found: list[Prediction] = task.decode(outputs, features, case["rows"], labels)
     return found
 

@@ -12,7 +12,8 @@ class Evaluate(Section):
     """Rows per batch and device."""
     baseline: bool = True
     """Also fit and score a simple baseline (for text classification bag of words with logistic or ridge
-    regression, for token classification the tag that a word has most often)."""
+    regression, for token classification the tag that a word has most often, for summarization the first three
+    sentences, for translation the source as it stands)."""
     worst_errors: int = Field(20, ge=0, le=1000)
     """How many of the most confident mistakes the report lists."""
 

@@ -47,7 +47,8 @@ class Train(Section):
     logging_steps: int = Field(10, ge=1)
     """Steps between two points of the training loss."""
     metric_for_best_model: str | None = None
-    """Validation metric that early stopping and the choice of the best checkpoint look at. null takes the task's."""
+    """Validation metric that early stopping and the choice of the best checkpoint look at: one of the task's,
+    or loss. null takes the task's."""
     early_stopping_patience: int = Field(2, ge=1)
     """Evaluations (one per epoch) without a better score before training stops."""
     early_stopping_threshold: float = Field(0.0, ge=0)

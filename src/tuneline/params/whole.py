@@ -66,14 +66,14 @@ class Params(BaseModel):
             for name in self.data.columns
             if name not in self._columns()
         ]
-        for path, metric in (
-            ("train.metric_for_best_model", self.train.metric_for_best_model),
-            ("register.metric", self.register_.metric),
+        in_training = dict.fromkeys((*self.task.metrics, "loss"))
+        for path, metric, known in (
+            ("train.metric_for_best_model", self.train.metric_for_best_model, in_training),
+            ("register.metric", self.register_.metric, self.task.metrics),
         ):
-            if metric is not None and metric not in self.task.metrics:
+            if metric is not None and metric not in known:
                 problems.append(
-                    f"{path}: unknown metric '{metric}'.{did_you_mean(metric, self.task.metrics)} "
-                    f"Known metrics: {', '.join(self.task.metrics)}"
+                    f"{path}: unknown metric '{metric}'.{did_you_mean(metric, known)} Known metrics: {', '.join(known)}"
                 )
         problems += [
             f"train.{name}: makes no sense for the task {self.task.name}, as it is set. Leave it out"

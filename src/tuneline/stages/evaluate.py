@@ -81,13 +81,13 @@ def _write_predictions(path: Path, predictions: Sequence[Prediction], rows: Sequ
 def _worst_errors(
     task: Task, predictions: Sequence[Prediction], rows: Sequence[Row], score: Score, count: int
 ) -> list[dict[str, Any]]:
-    """The mistakes with the highest score first."""
+    """The worst first; of those equally wrong, the most confident ones."""
     wrong = [
-        {**{name: row[name] for name in ("row", "file", "line")}, **asdict(task.mistake(row, prediction))}
+        (points, {**{name: row[name] for name in ("row", "file", "line")}, **asdict(task.mistake(row, prediction))})
         for row, prediction, points in zip(rows, predictions, score.per_row, strict=True)
         if points < 1
     ]
-    return sorted(wrong, key=lambda mistake: -mistake["score"])[:count]
+    return [mistake for _, mistake in sorted(wrong, key=lambda each: (each[0], -each[1]["score"]))][:count]
 
 
 def _write_csv(path: Path, lines: Sequence[dict[str, Any]]) -> None:

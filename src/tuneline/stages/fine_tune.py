@@ -22,7 +22,7 @@ from tuneline.log import report
 from tuneline.modelling import initial_model
 from tuneline.params import Sections
 from tuneline.parquet import read_rows
-from tuneline.tokenizing import check_max_length
+from tuneline.tokenizing import asked_lengths, check_lengths
 from tuneline.tracking import LiveRun
 from tuneline.training import fine_tune
 
@@ -39,7 +39,7 @@ def run(params: Sections) -> None:
     train, validation = _split("train"), _split("validation")
     task = params.task.informed(train[1])
     model = initial_model(checkpoint, task.head(labels), params.model, params.train.seed)
-    check_max_length(params.tokenize.max_length, model.config.to_dict())
+    check_lengths(asked_lengths(task, params.tokenize.max_length), model.config.to_dict())
     live = LiveRun(EXPERIMENT, digest, params.dump(), layout.STATE / "metrics" / f"{digest}.jsonl")
     checkpoints = layout.STATE / "checkpoints" / digest
     _remove_finished(checkpoints.parent, but=checkpoints)

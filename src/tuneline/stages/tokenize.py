@@ -2,19 +2,27 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from tuneline import layout
 from tuneline.checkpoints import TOKENIZER_FILES, find_checkpoint, load_tokenizer
 from tuneline.layout import SPLITS, split_file, staged
-from tuneline.log import report
+from tuneline.log import report, warn
 from tuneline.params import Sections
 from tuneline.parquet import read_batches, schema_of, write_rows
 from tuneline.tasks.base import Row, Task
-from tuneline.tokenizing import Lengths, batches_of_features, check_fills_a_block, check_max_length
+from tuneline.tokenizing import (
+    Lengths,
+    asked_lengths,
+    batches_of_features,
+    check_fills_a_block,
+    check_lengths,
+    limits_of,
+)
 from tuneline.vocabulary import save, trained
 
 SECTIONS = ("task", "model", "tokenize")
@@ -36,7 +44,7 @@ def run(params: Sections) -> None:
             if pq.ParquetFile(source).metadata.num_rows == 0:
                 write_rows(split_file(tokenized, split), [], schema)
                 continue
-            lengths = Lengths(None if task.windows or task.packed else max_length)
+            lengths = Lengths(None if task.windows or task.packed else max_length, limits_of(task))
             features = batches_of_features(task, tokenizer, read_batches(source), labels, max_length, lengths)
             write_rows(split_file(tokenized, split), features, schema)
             reports[split] = lengths.report()
@@ -51,18 +59,33 @@ def run(params: Sections) -> None:
         f"{sum(r['rows_truncated'] for r in reports.values()):,} cut at {max_length} "
         f"({train['tokens_dropped_share']:.1%} of the training tokens lost)",
     )
+    _warn_of_cuts(task, train)
+
+
+def _warn_of_cuts(task: Task, train: Mapping[str, Any]) -> None:
+    """What the model will never learn to write."""
+    for name, option in task.cut.items():
+        found = train[name]
+        if found["rows_truncated"]:
+            warn(
+                "tokenize",
+                f"{found['rows_truncated']:,} of {found['rows']:,} training rows have {name} longer than task.{option} "
+                f"({getattr(task, option)} tokens; the longest has {found['max']}): "
+                f"{found['tokens_dropped_share']:.1%} of these tokens are lost. Raise it where that is too much",
+            )
 
 
 def _put_tokenizer(vocabulary: Path, params: Sections) -> None:
     """The tokenizer's files: trained on the training texts, or those of the checkpoint."""
+    asked = asked_lengths(params.task, params.tokenize.max_length)
     if params.model.configuration is not None:
-        check_max_length(params.tokenize.max_length, params.model.configuration)
+        check_lengths(asked, params.model.configuration)
     if params.tokenize.tokenizer is not None:
         save(trained(params.tokenize.tokenizer, list(_texts(params.task))), vocabulary)
         return
     checkpoint = find_checkpoint(params.model)
     if params.model.configuration is None:
-        check_max_length(params.tokenize.max_length, checkpoint.config)
+        check_lengths(asked, checkpoint.config)
     for name in TOKENIZER_FILES:
         if (checkpoint.folder / name).is_file():
             shutil.copyfile(checkpoint.folder / name, vocabulary / name)

@@ -26,7 +26,7 @@ def run(params: Sections) -> None:
         with Sketches(scratch, data.checks.near_duplicate_similarity, len(text_columns(task))) as sketches:
             batches = read_rows(layout.RAW / data.name, data, task)
             survey = survey_rows(batches, data, task, sketches, scratch / "rows.parquet")
-            verdict = judge(survey, sketches, data)
+            verdict = judge(survey, sketches, data, one_gold=task.one_gold)
         outcomes = expectations.validate(expectations.frames(survey, verdict, data.splits), data.checks)
         failed = failure(outcomes, survey, verdict, data)
         with staged(LAST_VALIDATION if failed else layout.VALIDATED) as [out]:

@@ -11,6 +11,7 @@ TASKS = {
     "question-answering": "tuneline.tasks.question_answering",
     "masked-lm": "tuneline.tasks.masked_lm",
     "causal-lm": "tuneline.tasks.causal_lm",
+    "seq2seq": "tuneline.tasks.seq2seq",
 }
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ KINDS = {
     "number": "double",
     "words": "list<string>",
     "tags": "list<string>",
+    "references": "list<string>",  # texts, each of which is right
     "answers": "list<struct<text: string, answer_start: int64>>",  # answer_start counts characters of the context
 }
 
@@ -56,7 +57,12 @@ class Column:
     @property
     def is_gold(self) -> bool:
         """Whether the column holds what is to be predicted."""
-        return self.kind in ("label", "labels", "number", "tags", "answers")
+        return self.kind in ("label", "labels", "number", "tags", "references", "answers")
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is free text, whose length and encoding are looked at."""
+        return self.kind in ("text", "words", "references")
 
 
 @dataclass(frozen=True)
@@ -67,9 +73,16 @@ class Head:
     config: dict[str, Any] = field(default_factory=dict)
     outputs: tuple[str, ...] = ("logits",)  # several of them each score the tokens: a position is predicted by each
     loss: str = "cross_entropy"  # of losses.LOSSES: what training lowers
-    answers: Literal["logits", "nats"] = "logits"  # nats: losses of the labelled tokens, see likelihoods.answers
+    answers: Literal["logits", "nats", "texts"] = "logits"  # nats: losses of the labelled tokens; texts: Generated
     candidates: int = 1  # with nats: how many of the likeliest tokens come with each
-    continuation: dict[str, Any] | None = None  # settings of `generate`, where served texts are to be continued
+    generation: dict[str, Any] | None = None  # settings of `generate`: of texts, or of what continues a served text
+
+
+class Generated(NamedTuple):
+    """The output of a head that answers in texts."""
+
+    text: str
+    score: float  # geometric mean of the probabilities of its tokens
 
 
 @dataclass(frozen=True)
@@ -94,6 +107,9 @@ class Mistake:
 
 class Encoder(Protocol):
     """The part of `tokenizers.Tokenizer` that a task needs."""
+
+    @property
+    def truncation(self) -> dict[str, Any] | None: ...
 
     def encode_batch(
         self, input: Sequence[Any], is_pretokenized: bool = False, add_special_tokens: bool = True
@@ -124,7 +140,8 @@ class Task(BaseModel):
     packed: ClassVar[bool] = False  # neighbouring rows share blocks of max_length tokens: nothing is cut or padded
     compared: ClassVar[str] = "rows"  # what a confusion matrix counts
     kept_together: ClassVar[str | None] = None  # rows alike in this column share a split, where params name no group
-    baseline: ClassVar[str | None] = None  # name in baselines.BASELINES
+    one_gold: ClassVar[bool] = True  # rows with the same text and other gold contradict each other
+    cut: ClassVar[Mapping[str, str]] = {}  # lists of a feature beside input_ids → the option with the most tokens
     worst: ClassVar[str] = "The mistakes the model was surest of. A wrong gold label often shows here first."
 
     @classmethod
@@ -140,6 +157,16 @@ class Task(BaseModel):
     @property
     def default_metric(self) -> str:
         return next(iter(self.metrics))
+
+    @property
+    def metric_in_training(self) -> str:
+        """The validation metric that chooses the best weights where params name none: one of metrics, or loss."""
+        return self.default_metric
+
+    @property
+    def baseline(self) -> str | None:
+        """Name in baselines.BASELINES."""
+        return None
 
     @property
     @abstractmethod
@@ -225,7 +252,7 @@ class Task(BaseModel):
         """One prediction per row, in the words of the gold column.
 
         outputs: condensed logits of each feature; where they have an axis for tokens, padding may follow. Of a head
-        that answers in nats, those of the feature's labelled tokens.
+        that answers in nats, those of the feature's labelled tokens; of one that answers in texts, Generated.
         """
 
     def worded(self, prediction: Prediction, tokenizer: Encoder) -> Prediction:

@@ -65,7 +65,7 @@ class CausalLM(LanguageModel):
             "AutoModelForCausalLM",
             {"is_decoder": True, "use_cache": False},
             answers="nats",
-            continuation=settings if self.max_new_tokens else None,
+            generation=settings if self.max_new_tokens else None,
         )
 
     def _prediction(self, output: NDArray[Any], feature: Feature) -> Prediction:
