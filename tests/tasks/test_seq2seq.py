@@ -30,7 +30,7 @@ from tuneline.tokenizing import Lengths, check_lengths, encode, limits_of
 from tuneline.training import fine_tune
 
 EIGHT = [
-    {"source": f"{word} {thing}", "target": [f"the {thing} is {'not ' * (i % 3)}{word}"]}
+    {"source": f"{word} {thing}", "target": [f"the {thing} is {('', 'not ', 'not very ')[i % 3]}{word}"]}
     for i, (word, thing) in enumerate(zip(WORDS[:8], ["kettle", "lamp", "phone", "kettle"] * 2, strict=True))
 ]
 
@@ -146,7 +146,7 @@ def test_a_tiny_model_learns_eight_rows_and_writes_the_same_when_loaded(
     seq2seq, tokenizer = task(num_beams=num_beams), load_tokenizer(checkpoint)
     split = (seq2seq.encode(tokenizer, EIGHT, []), EIGHT)
     chosen_by = "chrf" if num_beams == 1 else None
-    params = Train(learning_rate=0.01, num_train_epochs=80, early_stopping_patience=80, per_device_train_batch_size=8,
+    params = Train(learning_rate=0.01, num_train_epochs=60, early_stopping_patience=60, per_device_train_batch_size=8,
                    threads=1, metric_for_best_model=chosen_by)  # fmt: skip
     trained = fine_tune(start(checkpoint, seq2seq), seq2seq, [], tokenizer, params, split, split,
                         checkpoints=tmp_path / "checkpoints", callbacks=[])  # fmt: skip
