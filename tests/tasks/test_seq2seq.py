@@ -27,10 +27,10 @@ from tuneline.stages import validate
 from tuneline.suggest import suggested_params
 from tuneline.tasks import task_class
 from tuneline.tokenizing import Lengths, check_lengths, encode, limits_of
-from tuneline.training import fine_tune
+from tuneline.training import Trained, fine_tune
 
 EIGHT = [
-    {"source": f"{word} {thing}", "target": [f"the {thing} is {'not ' * (i % 3)}{word}"]}
+    {"source": f"{word} {thing}", "target": [f"the {thing} is {('', 'not ', 'not very ')[i % 3]}{word}"]}
     for i, (word, thing) in enumerate(zip(WORDS[:8], ["kettle", "lamp", "phone", "kettle"] * 2, strict=True))
 ]
 
@@ -139,18 +139,29 @@ def test_the_decoder_reads_the_gold_one_position_late(checkpoint: Path) -> None:
 # Learning and generating
 
 
+def learned(checkpoint: Path, seq2seq: Any, folder: Path, **params: Any) -> Trained:
+    tokenizer = load_tokenizer(checkpoint)
+    split = (seq2seq.encode(tokenizer, EIGHT, []), EIGHT)
+    told = {"learning_rate": 0.01, "early_stopping_patience": 100, "per_device_train_batch_size": 8, "threads": 1}
+    return fine_tune(
+        start(checkpoint, seq2seq), seq2seq, [], tokenizer, Train.model_validate(told | params), split, split,
+        checkpoints=folder / "checkpoints", callbacks=[],
+    )  # fmt: skip
+
+
+def test_a_score_chooses_the_weights_where_params_say_so(toy_checkpoint: Path, tmp_path: Path) -> None:
+    trained = learned(toy_checkpoint, task(), tmp_path, num_train_epochs=2, metric_for_best_model="chrf")
+    assert set(trained.best) == {"loss", "bleu", "chrf"}
+    assert sum("eval_chrf" in point for point in trained.history) == 2
+
+
 @pytest.mark.parametrize(("checkpoint", "num_beams"), [("bert", 1), ("bart", 3), ("t5", 3)], indirect=["checkpoint"])
 def test_a_tiny_model_learns_eight_rows_and_writes_the_same_when_loaded(
     checkpoint: Path, tmp_path: Path, num_beams: int
 ) -> None:
     seq2seq, tokenizer = task(num_beams=num_beams), load_tokenizer(checkpoint)
-    split = (seq2seq.encode(tokenizer, EIGHT, []), EIGHT)
-    chosen_by = "chrf" if num_beams == 1 else None
-    params = Train(learning_rate=0.01, num_train_epochs=80, early_stopping_patience=80, per_device_train_batch_size=8,
-                   threads=1, metric_for_best_model=chosen_by)  # fmt: skip
-    trained = fine_tune(start(checkpoint, seq2seq), seq2seq, [], tokenizer, params, split, split,
-                        checkpoints=tmp_path / "checkpoints", callbacks=[])  # fmt: skip
-    assert set(trained.best) == ({"loss", "bleu", "chrf"} if num_beams == 1 else {"loss"})
+    trained = learned(checkpoint, seq2seq, tmp_path, num_train_epochs=100)
+    assert set(trained.best) == {"loss"}
     predictor = Predictor(seq2seq, [], trained.model, tokenizer)
     said = predictor.predict(EIGHT)
     assert seq2seq.score(said, EIGHT, []).metrics == {"bleu": 1.0, "chrf": 1.0}
