@@ -16,7 +16,7 @@ class TunelineModel:
     """Texts in, predictions out.
 
     predict takes a DataFrame with the task's input columns, or a list of texts, and returns a DataFrame with one line
-    per row, in the words of the task: `label`, `score` (its probability), `probabilities`; or `labels`; `value`; `tags`.
+    per row, in the words of the task: `label`, `score` (its probability), `probabilities`; `labels`; `value`; `tags`.
     """
 
     def __init__(self, folder: Path) -> None:
