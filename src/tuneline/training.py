@@ -48,7 +48,8 @@ def fine_tune(
     if params.threads:
         torch.set_num_threads(params.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    examples, watching = Examples(train, task, tokenizer, params.seed), bool(validation[0])
+    examples = Examples(train, task, labels, tokenizer, params.augmentation, params.seed)
+    watching = bool(validation[0])
     metric = params.metric_for_best_model or task.default_metric
     stop_early = EarlyStoppingCallback(params.early_stopping_patience, params.early_stopping_threshold)
     trainer = _Trainer(

@@ -1,6 +1,7 @@
 """What a task answers for. The pipeline asks these questions in the order of a row's life:
 
-    columns · problem · labels · limit · encode · head · condense · decode · fitted · score · mistake · plots
+    columns · problem · labels · limit · augmented · encode · varied
+    head · condense · decode · fitted · score · mistake · plots
 
 A task is also the typed `task:` section of params.yaml. A task module imports neither torch nor transformers:
 what it says about them, it says by name, so that validate and tokenize never load them.
@@ -95,6 +96,14 @@ class Encoder(Protocol):
     def enable_truncation(self, max_length: int, **options: Any) -> None: ...
 
 
+class Editor(Protocol):
+    """What `augmentation.Editor` offers a task that edits its own rows."""
+
+    def text(self, text: str) -> str: ...
+
+    def groups(self, groups: Sequence[Sequence[str]]) -> list[tuple[int, list[str]]]: ...
+
+
 class Task(BaseModel):
     """A task, and at once the `task:` section of params.yaml."""
 
@@ -105,6 +114,7 @@ class Task(BaseModel):
     columns: ClassVar[dict[str, Column]]
     texts: ClassVar[dict[str, Column]]  # what a file of texts to score holds
     feature_types: ClassVar[dict[str, str]]  # Arrow type of each part of a feature, by name
+    edited: ClassVar[tuple[str, ...]] = ()  # columns that augmentation edits; none where it makes no sense
     windows: ClassVar[bool] = False  # a long row becomes overlapping windows: nothing of it is cut
     compared: ClassVar[str] = "rows"  # what a confusion matrix counts
     kept_together: ClassVar[str | None] = None  # rows alike in this column share a split, where params name no group
@@ -160,6 +170,13 @@ class Task(BaseModel):
     def limit(self, tokenizer: Encoder, max_length: int) -> None:
         """Cut inputs at max_length tokens from now on, the longer text of a pair first."""
         tokenizer.enable_truncation(max_length, strategy="longest_first")
+
+    def augmented(self, row: Row, edit: Editor) -> Row:
+        """A copy of a training row with its `edited` columns edited, and its gold still right.
+
+        This one is for texts whose gold does not depend on their words' places.
+        """
+        return {**row, **{name: edit.text(row[name]) for name in self.edited if row.get(name)}}
 
     @abstractmethod
     def encode(self, tokenizer: Encoder, rows: Sequence[Row], labels: Sequence[str]) -> list[Feature]:

@@ -35,6 +35,7 @@ class TextClassification(Task):
         "label": Column("the gold label", kind="label"),
     }
     texts: ClassVar = {"text": columns["text"], "text_pair": columns["text_pair"]}
+    edited: ClassVar = ("text", "text_pair")
     feature_types: ClassVar = {"input_ids": "list<int32>", "token_type_ids": "list<int8>", "labels": "int64"}
     answer_types: ClassVar = {"label": "string", "score": "double"}  # probabilities would outweigh all the rest
     metrics: ClassVar = {
