@@ -24,7 +24,8 @@ class TunelineModel:
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
         frame = model_input if isinstance(model_input, pd.DataFrame) else pd.DataFrame({"text": list(model_input)})
-        return pd.DataFrame(self.predictor.predict(frame.to_dict("records")), index=frame.index)
+        rows = frame.astype(object).where(frame.notna(), None).to_dict("records")  # an empty cell is None, not NaN
+        return pd.DataFrame(self.predictor.predict(rows), index=frame.index)
 
 
 def _load_pyfunc(path: str) -> TunelineModel:
