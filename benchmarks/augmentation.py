@@ -4,7 +4,8 @@
     python benchmarks/augmentation.py effect TRAIN.tsv TEST.tsv [--rows 400] [--test-rows 400] [--seeds 3]
 
 cost reads rows of three tasks, made of the packaged sample, as training does: as they are on disk, and edited and
-encoded anew. It prints microseconds a row, the median over rounds and their range.
+encoded anew. It prints microseconds of processor time a row, the median over rounds and
+their range.
 
 effect fine-tunes all-MiniLM-L6-v2 on a few rows of a two-column file (text, tab, label; no header), plain and with each
 kind of augmentation, and scores the same test rows as they are and with typos. Each seed draws its own rows. It
@@ -62,11 +63,11 @@ def cost(rounds: int) -> None:
 
 
 def read_all(examples: Examples) -> float:
-    """Microseconds to read one example."""
-    began = time.perf_counter()
+    """Microseconds of processor time to read one example."""
+    began = time.process_time()
     for index in range(len(examples)):
         _ = examples[index]
-    return (time.perf_counter() - began) * 1e6 / len(examples)
+    return (time.process_time() - began) * 1e6 / len(examples)
 
 
 def sample_rows() -> dict[str, list[Row]]:
