@@ -1,5 +1,7 @@
 """Edits of training rows: each does what it says, gold stays right, and the same seed draws the same."""
 
+import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
+from tests.conftest import ROOT
 from tests.test_params import SOUND
 from tuneline.augmentation import NEAR, Augmenter, Editor, kept, mask_word, mistyped, recased, swapped
 from tuneline.checkpoints import load_tokenizer
@@ -185,6 +188,19 @@ def test_the_words_that_an_answer_touches_stay_and_others_change() -> None:
     assert "(Ada's)" in edited["context"] and "first program" in edited["context"]
     assert not {"notes", "that", "stood"} & set(edited["context"].split())
     assert edited["question"] != row["question"]
+
+
+@pytest.mark.parametrize(
+    ("name", "seed"), [("text-classification", 0), ("token-classification", 0), ("question-answering", 1)]
+)
+def test_the_examples_of_the_docs_are_true(name: str, seed: int) -> None:
+    lines = (ROOT / "docs/augmentation.md").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines if line.startswith("    {")]
+    before, after = next(
+        pair for pair in pairwise(rows) if set(pair[0]) == {*task(name).edited, *task(name).gold} - {"text_pair"}
+    )
+    edit = editor(seed, word_dropout=0.1, word_swap=0.15, masking=0.1, case=0.1, typos=0.2)
+    assert task(name).augmented(before, edit) == after
 
 
 # In training

@@ -272,3 +272,11 @@ def test_like_dictionaries_become_a_table_and_others_a_group() -> None:
     assert found.values == {"rows": 8, "none": []}
     assert found.groups == {"splits": {"train": 6, "at.test": 2}}
     assert found.tables == {"labels": [{"": "a", "train": 4}, {"": "b", "train": 2}]}
+
+
+def test_augmented_rows_are_shown_escaped_and_only_where_there_are_some() -> None:
+    example = {"column": "text", "before": "a lamp", "after": f"a lmap {ATTACK}"}
+    shown = render(facts_of(["bad", "good"], augmented=[example]))
+    assert "a lmap &lt;script&gt;" in shown
+    assert 'href="#augmentation"' in shown
+    assert "#augmentation" not in render(facts_of(["bad", "good"]))
