@@ -100,7 +100,8 @@ def legal(tags: Sequence[str], scheme: str) -> list[str]:
 
 
 def written(units: Iterable[Span], scheme: str) -> list[str]:
-    """The tags of spans that follow each other without a gap. One without a type is outside all entities."""
+    """The tags of spans written one after the other: only their types and lengths count. One without a type is
+    outside all entities."""
     tags: list[str] = []
     before = ""
     for span in units:

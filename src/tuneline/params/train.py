@@ -44,7 +44,7 @@ class Train(Section):
     bf16: bool = False
     """Compute in bfloat16, keep the weights in float32."""
     seed: int = Field(0, ge=0, le=2**32 - 1)
-    """Seed of the head's weights, the order of rows and dropout."""
+    """Seed of the head's weights, the order of rows, dropout and augmentation."""
     logging_steps: int = Field(10, ge=1)
     """Steps between two points of the training loss."""
     metric_for_best_model: str | None = None

@@ -168,7 +168,7 @@ class TokenClassification(Task):
         tokens = [word for _, words in edited for word in words]
         tags = [tag for number, _ in edited for tag in row["tags"][units[number].start : units[number].end]]
         if self.scheme != "plain":
-            tags = spans.written(_in_a_row(units[number] for number, _ in edited), self.scheme)
+            tags = spans.written([units[number] for number, _ in edited], self.scheme)
         if self.tag_names is not None and not set(tags) <= set(self.tag_names):
             return row
         return {**row, "tokens": tokens, "tags": tags}
@@ -296,15 +296,6 @@ class TokenClassification(Task):
         if tag is None:
             return NO_TAG
         return tag if self.scheme == "plain" else spans.type_of(tag) or spans.OUTSIDE
-
-
-def _in_a_row(units: Iterable[spans.Span]) -> list[spans.Span]:
-    """The same spans, each from where the one before it ends."""
-    placed: list[spans.Span] = []
-    for unit in units:
-        start = placed[-1].end if placed else 0
-        placed.append(unit._replace(start=start, end=start + unit.end - unit.start))
-    return placed
 
 
 def _first_pieces(word_ids: Sequence[int | None], before: Sequence[int | None]) -> list[int]:
