@@ -293,3 +293,11 @@ def test_numbers_are_drawn_against_gold_and_have_no_confusion() -> None:
 def test_labels_without_a_confusion_have_their_table() -> None:
     page = Page(render(replace(TWO, details={"per_label": TWO.details["per_label"]})))
     assert "Per label, weakest first" in page.text and "confusion" not in page.specs()
+
+
+def test_augmented_rows_are_shown_escaped_and_only_where_there_are_some() -> None:
+    example = {"column": "text", "before": "a lamp", "after": f"a lmap {ATTACK}"}
+    shown = render(facts_of(["bad", "good"], augmented=[example]))
+    assert "a lmap &lt;script&gt;" in shown
+    assert 'href="#augmentation"' in shown
+    assert "#augmentation" not in render(facts_of(["bad", "good"]))

@@ -133,3 +133,42 @@ def test_dropout_from_params_reaches_the_model(toy_checkpoint: Path) -> None:
     found = find_checkpoint(Model(checkpoint=str(toy_checkpoint)))
     config = initial_model(found, TASK.head(LABELS), Model(dropout=0.33, attention_dropout=0.22), seed=0).config
     assert (config.hidden_dropout_prob, config.attention_probs_dropout_prob) == (0.33, 0.22)
+
+
+AUGMENTED = {"augmentation": {"word_dropout": 0.1, "word_swap": 0.2, "masking": 0.1, "typos": 0.1}}
+
+
+def test_an_augmented_run_that_was_cut_short_goes_on_to_the_same_weights(toy_checkpoint: Path, tmp_path: Path) -> None:
+    whole = train(toy_checkpoint, tmp_path / "whole", **AUGMENTED)
+    with pytest.raises(KeyboardInterrupt):
+        train(toy_checkpoint, tmp_path / "cut", [Stop(21)], **AUGMENTED)
+    resumed = train(toy_checkpoint, tmp_path / "cut", **AUGMENTED)
+    assert torch.equal(weights(whole), weights(resumed))
+    assert curves.from_history(whole.history) == curves.from_history(resumed.history)
+
+
+def test_training_rows_are_augmented_and_validation_rows_never(
+    toy_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited, encoded = [], []
+    augmented, encode = type(TASK).augmented, type(TASK).encode
+    train_rows, validation_rows = split(toy_checkpoint, 64)[1], split(toy_checkpoint, 30, start=100)[1]
+
+    def watched(task: Any, row: Any, edit: Any) -> Any:
+        edited.append(row)
+        return augmented(task, row, edit)
+
+    def counted(task: Any, tokenizer: Any, rows: Any, labels: Any) -> Any:
+        encoded.extend(rows)
+        return encode(task, tokenizer, rows, labels)
+
+    monkeypatch.setattr(type(TASK), "augmented", watched)
+    monkeypatch.setattr(type(TASK), "encode", counted)
+    trained = train(toy_checkpoint, tmp_path, num_train_epochs=2, **AUGMENTED)
+    again = Predictor(TASK, LABELS, trained.model, None).predict_features(*split(toy_checkpoint, 30, start=100))
+    scores = TASK.score(again, validation_rows, LABELS).metrics
+    assert trained.best["accuracy"] == scores["accuracy"]
+    assert trained.best["loss"] == pytest.approx(scores["loss"], rel=1e-4)
+    assert 40 <= len(edited) <= 90  # half of 64 rows, twice
+    assert all(row in train_rows for row in edited)
+    assert len(encoded) == 64 + 30 + 30 + len(edited)  # nothing was encoded but the splits and the edited rows

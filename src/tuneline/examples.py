@@ -1,37 +1,65 @@
-"""The training split as the Trainer reads it: a feature for each index, its own in each epoch where the task varies it.
+"""The training split as the Trainer reads it: a feature for each index, its own in each epoch where rows are augmented
+or the task varies features.
 
 What is random in a feature depends on the seed, the epoch and the index alone. So a run that was cut short and goes
 on reads what it would have read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from tokenizers import Tokenizer
 from torch.utils.data import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from tuneline.augmentation import Augmenter
+from tuneline.params import Augmentation
 from tuneline.tasks.base import Feature, Row, Task
 
 Split = tuple[Sequence[Feature], Sequence[Row]]  # features, and the rows they came from, in the same order
 
 
 class Examples(Dataset[Feature]):
-    """The features of a training split; `length` lets the Trainer group them by it."""
+    """The features of a training split, read by index. tokenizer: cuts at max_length, as the task limits it."""
 
-    def __init__(self, split: Split, task: Task, tokenizer: Tokenizer, seed: int) -> None:
+    def __init__(
+        self,
+        split: Split,
+        task: Task,
+        labels: Sequence[str],
+        tokenizer: Tokenizer,
+        augmentation: Augmentation,
+        seed: int,
+    ) -> None:
         self.features, self.rows = split
-        self.task, self.tokenizer, self.seed = task, tokenizer, seed
+        self.task, self.labels, self.tokenizer, self.seed = task, labels, tokenizer, seed
+        self.augmenter = Augmenter(augmentation, tokenizer) if augmentation.is_on else None
+        self.row_of = list(accumulate((not feature.get("window") for feature in self.features), initial=-1))[1:]
         self.epoch = 0
-        self.column_names = ["length"]
 
     def __len__(self) -> int:
         return len(self.features)
 
+    def __iter__(self) -> Iterator[Feature]:
+        """As they are on disk: the Trainer asks for them to group rows by length, before the first epoch."""
+        return iter(self.features)
+
     def __getitem__(self, index: int) -> Feature:
         random = np.random.default_rng((self.seed, self.epoch, index))
-        return self.task.varied(self.features[index], self.tokenizer, random)
+        feature = self.features[index] if self.augmenter is None else self._augmented(index, self.augmenter, random)
+        return self.task.varied(feature, self.tokenizer, random)
+
+    def _augmented(self, index: int, augmenter: Augmenter, random: Generator) -> Feature:
+        """The feature of an edited row. Of several windows it is the one with the same number, or the last."""
+        row, feature = self.rows[self.row_of[index]], self.features[index]
+        read = augmenter.read(self.task, row, random)
+        if read is row:
+            return feature
+        windows = self.task.encode(self.tokenizer, [read], self.labels)
+        return windows[min(feature.get("window", 0), len(windows) - 1)]
 
 
 class TellEpoch(TrainerCallback):

@@ -9,7 +9,7 @@ escaped, and a content security policy lets only the page's own two scripts run 
 import math
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -59,6 +59,7 @@ class ReportFacts:
     counted: str = "rows"  # what the table per label counts
     compared: str = "rows"  # and the confusion matrix
     worst: str = ""  # what the list of errors begins with
+    augmented: list[dict[str, str]] = field(default_factory=list)  # column, before, after: rows as training reads them
 
 
 @dataclass(frozen=True)

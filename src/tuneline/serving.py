@@ -26,7 +26,8 @@ class TunelineModel:
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
         frame = model_input if isinstance(model_input, pd.DataFrame) else self._frame(list(model_input))
-        return pd.DataFrame(self.predictor.predict(frame.to_dict("records")), index=frame.index)
+        rows = frame.astype(object).where(frame.notna(), None).to_dict("records")  # an empty cell is None, not NaN
+        return pd.DataFrame(self.predictor.predict(rows), index=frame.index)
 
     def _frame(self, texts: list[Any]) -> pd.DataFrame:
         """A list of texts as the one column that the task must have. DataError when it must have more."""

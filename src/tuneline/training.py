@@ -56,7 +56,8 @@ def fine_tune(
     if params.threads:
         torch.set_num_threads(params.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    examples, watching = Examples(train, task, tokenizer, params.seed), bool(validation[0])
+    examples = Examples(train, task, labels, tokenizer, params.augmentation, params.seed)
+    watching = bool(validation[0])
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
     metric = params.metric_for_best_model or task.metric_in_training
     stop_early = EarlyStoppingCallback(params.early_stopping_patience, params.early_stopping_threshold)

@@ -1,16 +1,29 @@
 """What every task in the table must keep. A new task passes this before anything else."""
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
+from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools import validate
+from prefect.utilities.schema_tools.validation import ValidationError
 
-from tuneline.checkpoints import load_tokenizer
+from flows.fine_tune import fine_tune as fine_tune_flow
+from tuneline import packaging
+from tuneline.augmentation import Editor
+from tuneline.checkpoints import find_checkpoint, load_tokenizer
+from tuneline.inference import Predictor
+from tuneline.modelling import initial_model
+from tuneline.params import Augmentation, Model, Sections, Train, check_params
 from tuneline.parquet import schema_of
 from tuneline.tasks import TASKS, task_class
 from tuneline.tasks.base import Generated, Prediction, Task
+from tuneline.training import fine_tune
 
 # For each task: params, sound rows, outputs that say exactly the gold of these rows, and rows that are broken. A task
 # with several problems has a case for each: the name goes on after a comma. perfect: the best value of the metric that
@@ -222,3 +235,83 @@ def test_features_and_answers_have_the_types_that_the_task_declares(case: dict[s
     assert pa.Table.from_pylist(features, schema_of(task.feature_types)).to_pylist() == features
     answers = schema_of(task.answer_types)
     assert len(pa.Table.from_pylist(predicted(case, toy_checkpoint), answers)) == len(case["rows"])
+
+
+MAX_LENGTH = 128  # tokens, far beyond those of the rows
+
+
+def document(case: dict[str, Any], checkpoint: Path) -> dict[str, Any]:
+    """A params document of the case's task."""
+    return {
+        "data": {"name": "toy"},
+        "task": {"name": case["task"].name, **case["params"]},
+        "model": {"checkpoint": str(checkpoint), "dropout": 0.0, "attention_dropout": 0.0},
+        "tokenize": {"max_length": MAX_LENGTH},
+        "train": {},
+        "evaluate": {},
+        "register": {"name": "toy"},
+    }
+
+
+def untrained(case: dict[str, Any], checkpoint: Path) -> Predictor:
+    """The toy checkpoint with a fresh head for the case's task."""
+    task, labels, tokenizer = case["task"], case["task"].labels(case["rows"]), load_tokenizer(checkpoint)
+    task.limit(tokenizer, MAX_LENGTH)
+    params = Model.model_validate(document(case, checkpoint)["model"])
+    return Predictor(task, labels, initial_model(find_checkpoint(params), task.head(labels), params, 0), tokenizer)
+
+
+def test_a_tiny_model_overfits_eight_rows(case: dict[str, Any], toy_checkpoint: Path, tmp_path: Path) -> None:
+    start, rows = untrained(case, toy_checkpoint), (case["rows"] * 8)[:8]
+    task, labels, tokenizer = start.task, start.labels, start.tokenizer
+    assert tokenizer is not None
+    params = Train(learning_rate=0.005, num_train_epochs=40, per_device_train_batch_size=8, threads=1)
+    split = task.encode(tokenizer, rows, labels), rows
+    trained = fine_tune(
+        start.model, task, labels, tokenizer, params, split, ([], []), checkpoints=tmp_path / "c", callbacks=[]
+    )
+    predictor = Predictor(trained.task, labels, trained.model, tokenizer)
+    score = task.score(predictor.predict_features(*split), rows, labels)
+    assert score.per_row.tolist() == pytest.approx([1.0] * 8, abs=0.05), score.metrics
+
+
+def test_a_saved_model_predicts_the_same_through_pyfunc(
+    case: dict[str, Any], toy_checkpoint: Path, tmp_path: Path
+) -> None:
+    predictor = untrained(case, toy_checkpoint)
+    params = Sections(check_params(document(case, toy_checkpoint)), ("task", "model", "tokenize", "train"))
+    checkpoint = find_checkpoint(params.model)
+    record = {"best": {}, "train_rows": 8, "steps": 0, "inputs_digest": "0" * 64}
+    predictor.model.save_pretrained(tmp_path / "model")
+    packaging.complete(tmp_path / "model", params, predictor.task, predictor.labels, toy_checkpoint, checkpoint, record)
+    inputs = pd.DataFrame(case["rows"]).drop(columns=predictor.task.gold)
+    served = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(inputs)
+    pd.testing.assert_frame_equal(served, pd.DataFrame(predictor.predict(case["rows"])))
+
+
+def test_the_form_of_the_flow_takes_the_task_and_no_unknown_key(case: dict[str, Any], toy_checkpoint: Path) -> None:
+    schema = parameter_schema(fine_tune_flow).model_dump()
+    params = document(case, toy_checkpoint)
+    validate({"params": params}, schema, raise_on_error=True)
+    for wrong in (
+        {**params, "task": {**params["task"], "no_such_key": 1}},
+        {**params, "task": {"name": "no-such-task"}},
+    ):
+        with pytest.raises(ValidationError):
+            validate({"params": wrong}, schema, raise_on_error=True)
+
+
+def test_augmented_rows_are_sound_and_the_row_itself_stays(case: dict[str, Any], toy_checkpoint: Path) -> None:
+    task, rows, before = case["task"], case["rows"], deepcopy(case["rows"])
+    edits = Augmentation(word_dropout=0.3, word_swap=0.3, masking=0.2, case=0.3, typos=0.3)
+    read = [
+        (row, task.augmented(row, Editor(edits, "[UNK]", np.random.default_rng((number, seed)))))
+        for number, row in enumerate(rows)
+        for seed in range(30)
+    ]
+    assert [task.problem(augmented) for _, augmented in read] == [None] * len(read)
+    changed = {name for row, augmented in read for name in row if augmented[name] != row[name]}
+    assert changed <= {*task.edited, *task.gold}
+    assert bool(changed) == bool(task.edited)
+    assert rows == before
+    assert task.encode(load_tokenizer(toy_checkpoint), [augmented for _, augmented in read], task.labels(rows))

@@ -8,7 +8,7 @@ hold them: https://github.com/chakki-works/seqeval/blob/master/seqeval/scheme.py
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -96,24 +96,28 @@ def stray(tags: Tags, scheme: str) -> int | None:
 
 def legal(tags: Sequence[str], scheme: str) -> list[str]:
     """The tags with each stray one read as the begin of an entity, as conlleval reads them. Legal ones stay."""
-    written = [OUTSIDE] * len(tags)
-    before = None
-    for span in _lenient(tags):
-        inside = range(span.start, span.end)
-        touches = before is not None and before.end == span.start and before.type == span.type
-        for word, prefix in zip(inside, _prefixes(len(inside), scheme, touches=touches), strict=True):
-            written[word] = f"{prefix}-{span.type}"
-        before = span
-    return written
+    return written(_lenient(tags), scheme)
+
+
+def written(units: Iterable[Span], scheme: str) -> list[str]:
+    """The tags of spans written one after the other: only their types and lengths count. One without a type is
+    outside all entities."""
+    tags: list[str] = []
+    before = ""
+    for span in units:
+        length = span.end - span.start
+        prefixes = _prefixes(length, scheme, touches=span.type == before)
+        tags += [f"{prefix}-{span.type}" for prefix in prefixes] if span.type else [OUTSIDE] * length
+        before = span.type
+    return tags
 
 
 def _lenient(tags: Sequence[str]) -> list[Span]:
+    """Entities, and words outside one by one, without a gap."""
     found: list[Span] = []
     before = OUTSIDE
     for word, tag in enumerate(tags):
-        if tag == OUTSIDE:
-            pass
-        elif tag[0] in "BS" or before[0] in "OES" or type_of(before) != type_of(tag):
+        if tag[0] in "OBS" or before[0] in "OES" or type_of(before) != type_of(tag):
             found.append(Span(type_of(tag), word, word + 1))
         else:
             found[-1] = found[-1]._replace(end=word + 1)

@@ -4,6 +4,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from tuneline.params.augmentation import Augmentation
 from tuneline.params.section import Section
 
 
@@ -43,7 +44,7 @@ class Train(Section):
     bf16: bool = False
     """Compute in bfloat16, keep the weights in float32."""
     seed: int = Field(0, ge=0, le=2**32 - 1)
-    """Seed of the head's weights, the order of rows and dropout."""
+    """Seed of the head's weights, the order of rows, dropout and augmentation."""
     logging_steps: int = Field(10, ge=1)
     """Steps between two points of the training loss."""
     metric_for_best_model: str | None = None
@@ -55,6 +56,7 @@ class Train(Section):
     """How much better a score must be to count (absolute)."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced weighs each label by the inverse of its frequency in the training rows."""
+    augmentation: Augmentation = Augmentation()
     threads: int | None = Field(None, ge=1)
     """CPU threads. null takes all cores. The same number gives the same bytes."""
     device: Literal["auto", "gpu", "cpu"] = "auto"
@@ -62,7 +64,7 @@ class Train(Section):
 
     OWN: ClassVar = frozenset(
         {"early_stopping_patience", "early_stopping_threshold", "metric_for_best_model", "class_weights", "threads",
-         "device", "label_smoothing_factor"}
+         "device", "label_smoothing_factor", "augmentation"}
     )  # fmt: skip
 
     def training_arguments(self) -> dict[str, Any]:

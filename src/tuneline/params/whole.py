@@ -80,6 +80,8 @@ class Params(BaseModel):
             for name in sorted(LOSS_OPTIONS - self.task.loss_options)
             if getattr(self.train, name) != Train.model_fields[name].default
         ]
+        if self.train.augmentation.is_on and not self.task.edited:
+            problems.append(f"train.augmentation: makes no sense for the task {self.task.name}. Leave it out")
         if self.data.splits.test_from and "time" not in self.data.columns:
             problems.append("data.splits.test_from: needs data.columns.time, the column that holds the time")
         if self.tokenize.tokenizer and not self.model.configuration:

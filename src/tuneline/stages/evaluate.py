@@ -11,13 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tuneline import charts, curves, devices, layout
+from tuneline.augmentation import Augmenter
 from tuneline.baselines import BASELINES
+from tuneline.checkpoints import load_tokenizer
 from tuneline.digests import digest, file_digest
 from tuneline.inference import Predictor
 from tuneline.layout import split_file, staged
 from tuneline.log import report
 from tuneline.params import Sections
-from tuneline.parquet import read_rows
+from tuneline.parquet import read_batches, read_rows
 from tuneline.reporting import ReportFacts, plots, render
 from tuneline.tasks.base import Prediction, Row, Score, Task
 
@@ -122,6 +124,7 @@ def _facts(
         tables=tables,
         errors=errors,
         worst=params.task.worst,
+        augmented=_augmented(params),
         validation=_json(layout.VALIDATION),
         tokens=_json(layout.TOKENS),
         lineage={
@@ -131,6 +134,15 @@ def _facts(
             "params sections": digest(params.dump()),
         },
     )
+
+
+def _augmented(params: Sections) -> list[dict[str, str]]:
+    """Training rows before and after, where training augments them."""
+    if not params.train.augmentation.is_on:
+        return []
+    rows = next(read_batches(split_file(layout.VALIDATED, "train")))
+    augmenter = Augmenter(params.train.augmentation, load_tokenizer(layout.VOCABULARY))
+    return augmenter.examples(params.task, rows, params.train.seed)
 
 
 def _json(path: Path) -> Any:

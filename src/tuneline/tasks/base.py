@@ -1,6 +1,7 @@
 """What a task answers for. The pipeline asks these questions in the order of a row's life:
 
-    columns · problem · labels · informed · limit · encode · head · condense · decode · fitted · score · mistake · plots
+    columns · problem · labels · informed · limit · augmented · encode · varied
+    head · condense · decode · fitted · score · mistake · plots
 
 A task is also the typed `task:` section of params.yaml. A task module imports neither torch nor transformers:
 what it says about them, it says by name, so that validate and tokenize never load them.
@@ -126,6 +127,14 @@ class Encoder(Protocol):
     def decode(self, ids: Sequence[int]) -> str: ...
 
 
+class Editor(Protocol):
+    """What `augmentation.Editor` offers a task that edits its own rows."""
+
+    def text(self, text: str) -> str: ...
+
+    def groups(self, groups: Sequence[Sequence[str]]) -> list[tuple[int, list[str]]]: ...
+
+
 class Task(BaseModel):
     """A task, and at once the `task:` section of params.yaml."""
 
@@ -136,6 +145,7 @@ class Task(BaseModel):
     columns: ClassVar[dict[str, Column]]
     texts: ClassVar[dict[str, Column]]  # what a file of texts to score holds
     feature_types: ClassVar[dict[str, str]]  # Arrow type of each part of a feature, by name
+    edited: ClassVar[tuple[str, ...]] = ()  # columns that augmentation edits; none where it makes no sense
     windows: ClassVar[bool] = False  # a long row becomes overlapping windows: nothing of it is cut
     packed: ClassVar[bool] = False  # neighbouring rows share blocks of max_length tokens: nothing is cut or padded
     compared: ClassVar[str] = "rows"  # what a confusion matrix counts
@@ -225,6 +235,13 @@ class Task(BaseModel):
     def limit(self, tokenizer: Encoder, max_length: int) -> None:
         """Cut inputs at max_length tokens from now on, the longer text of a pair first."""
         tokenizer.enable_truncation(max_length, strategy="longest_first")
+
+    def augmented(self, row: Row, edit: Editor) -> Row:
+        """A copy of a training row with its `edited` columns edited, and its gold still right.
+
+        This one is for texts whose gold does not depend on their words' places.
+        """
+        return {**row, **{name: edit.text(row[name]) for name in self.edited if row.get(name)}}
 
     @abstractmethod
     def encode(self, tokenizer: Encoder, rows: Sequence[Row], labels: Sequence[str]) -> list[Feature]:

@@ -20,6 +20,7 @@ from tuneline.metrics.classification import softmax
 from tuneline.metrics.overlap import best, best_null_threshold, exact_match, token_f1
 from tuneline.tasks.base import (
     Column,
+    Editor,
     Encoder,
     Feature,
     Head,
@@ -91,6 +92,7 @@ class QuestionAnswering(Task):
         "score": "double",
         "null_score": "double",
     }
+    edited: ClassVar = ("question", "context")
     windows: ClassVar = True
     kept_together: ClassVar = "context"
     loss_options: ClassVar = frozenset()
@@ -136,6 +138,21 @@ class QuestionAnswering(Task):
                 "one of them."
             )
         tokenizer.enable_truncation(max_length, stride=stride, strategy="only_second")
+
+    def augmented(self, row: Row, edit: Editor) -> Row:
+        """The question is edited, and the context between the words that its answers touch. answer_start follows."""
+        context, answers = row["context"], row["answers"]
+        read, at = "", 0
+        moved: dict[int, int] = {}  # first character of each kept span → where it went
+        for start, end in _touched(context, answers):
+            read += edit.text(context[at:start])
+            moved[start], at = len(read), end
+            read += context[start:end]
+        read += edit.text(context[at:])
+        places = [max(start for start in moved if start <= answer["answer_start"]) for answer in answers]
+        answers = [{**answer, "answer_start": answer["answer_start"] - place + moved[place]}
+                   for answer, place in zip(answers, places, strict=True)]  # fmt: skip
+        return {**row, "question": edit.text(row["question"]), "context": read, "answers": answers}
 
     def encode(self, tokenizer: Encoder, rows: Sequence[Row], labels: Sequence[str]) -> list[Feature]:
         questions = self._cut(tokenizer, [row["question"] for row in rows])
@@ -279,6 +296,22 @@ def _misplaced(answer: Mapping[str, Any], context: str) -> str | None:
     at = context.find(text)
     advice = f"It stands at {at}" if at >= 0 else "It stands nowhere in the context"
     return f"{text!r} should begin at character {start}, {'where ' if there else ''}{found}. {advice}"
+
+
+def _touched(context: str, answers: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
+    """The spans of the context, in characters, of all words that an answer has a part in; from left to right."""
+    spans: list[tuple[int, int]] = []
+    for answer in sorted(answers, key=lambda answer: answer["answer_start"]):
+        start, end = answer["answer_start"], answer["answer_start"] + len(answer["text"])
+        while start and not context[start - 1].isspace():
+            start -= 1
+        while end < len(context) and not context[end].isspace():
+            end += 1
+        if spans and start <= spans[-1][1]:
+            before = spans.pop()
+            start, end = before[0], max(before[1], end)
+        spans.append((start, end))
+    return spans
 
 
 def _positions(window: Feature, answers: Sequence[Mapping[str, Any]]) -> list[int]:

@@ -68,6 +68,7 @@ class Seq2Seq(Task):
         "target": Column("the text to write, or several that are right", kind="references"),
     }
     texts: ClassVar = {"source": columns["source"]}
+    edited: ClassVar = ("source",)
     feature_types: ClassVar = {"input_ids": "list<int32>", "labels": "list<int32>"}
     answer_types: ClassVar = {"text": "string", "score": "double"}
     loss_options: ClassVar = frozenset({"label_smoothing_factor"})

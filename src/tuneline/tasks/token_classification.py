@@ -20,6 +20,7 @@ from tuneline.metrics import classification, spans
 from tuneline.tasks.base import (
     IGNORED_LABEL,
     Column,
+    Editor,
     Encoder,
     Feature,
     Head,
@@ -72,6 +73,7 @@ class TokenClassification(Task):
         "words": "list<int32>",  # the word whose first piece stands at each position
         "labels": "list<int32>",
     }
+    edited: ClassVar = ("tokens",)
     windows: ClassVar = True
     compared: ClassVar = "words"
     baseline: ClassVar = "most-frequent-tag"
@@ -158,6 +160,29 @@ class TokenClassification(Task):
                 f"task.stride: is {stride}, more than half of what tokenize.max_length ({max_length}) leaves. Lower it."
             )
         tokenizer.enable_truncation(max_length, stride=stride)
+
+    def augmented(self, row: Row, edit: Editor) -> Row:
+        """Words go with their tags, and an entity goes as a whole. A row stays as it is where its new order would need
+        a tag that tag_names lacks: in IOB1, B- for an entity that now begins where another one ends."""
+        units = self._units(row["tags"])
+        edited = edit.groups([row["tokens"][unit.start : unit.end] for unit in units])
+        tokens = [word for _, words in edited for word in words]
+        tags = [tag for number, _ in edited for tag in row["tags"][units[number].start : units[number].end]]
+        if self.scheme != "plain":
+            tags = spans.written([units[number] for number, _ in edited], self.scheme)
+        if self.tag_names is not None and not set(tags) <= set(self.tag_names):
+            return row
+        return {**row, "tokens": tokens, "tags": tags}
+
+    def _units(self, tags: Sequence[str]) -> list[spans.Span]:
+        """What moves as a whole: each entity, and each word outside (of no type), from left to right."""
+        entities = {} if self.scheme == "plain" else {span.start: span for span in spans.spans(tags, self.scheme)}
+        units: list[spans.Span] = []
+        word = 0
+        while word < len(tags):
+            units.append(entities.get(word, spans.Span("", word, word + 1)))
+            word = units[-1].end
+        return units
 
     def encode(self, tokenizer: Encoder, rows: Sequence[Row], labels: Sequence[str]) -> list[Feature]:
         code = {tag: number for number, tag in enumerate(labels)}
