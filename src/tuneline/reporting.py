@@ -9,7 +9,7 @@ escaped, and a content security policy lets only the page's own two scripts run 
 import math
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +24,7 @@ from tuneline.charts import (
     WRITTEN_CELLS,
     Spec,
     confusion_matrix,
+    drift,
     histogram,
     matrix_cells,
     over_steps,
@@ -57,6 +58,7 @@ class ReportFacts:
     higher_is_better: bool = True  # of the metric that decides
     counted: str = "rows"  # what the table per label counts
     compared: str = "rows"  # and the confusion matrix
+    forgetting: dict[str, Any] = field(default_factory=dict)  # what forgetting.measure gives
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ def plots(facts: ReportFacts) -> dict[str, Spec]:
         "roc": rate_curves(facts.plots.get("roc", []), "false_positive_rate", "true_positive_rate"),
         "precision_recall": rate_curves(facts.plots.get("precision_recall", []), "recall", "precision"),
     }
+    specs["cka"] = drift(facts.forgetting.get("cka", []))
     if facts.metric == "loss":
         del specs["validation_metric"]  # stands in the other plot already
     max_length = facts.params.get("tokenize", {}).get("max_length")

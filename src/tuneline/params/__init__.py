@@ -6,7 +6,7 @@ Names that transformers has are spelled as transformers spells them and passed s
 """
 
 from tuneline.params.data import Checks, Data, MaxRows, Splits
-from tuneline.params.judge import Evaluate, Register
+from tuneline.params.judge import Evaluate, Forgetting, Register
 from tuneline.params.model import Model, Tokenize
 from tuneline.params.reading import check_params, load_yaml, read_params, schema
 from tuneline.params.section import NAME
@@ -14,6 +14,6 @@ from tuneline.params.train import Train
 from tuneline.params.whole import Params, Sections
 
 __all__ = [
-    "NAME", "Checks", "Data", "Evaluate", "MaxRows", "Model", "Params", "Register", "Sections", "Splits", "Tokenize",
-    "Train", "check_params", "load_yaml", "read_params", "schema",
+    "NAME", "Checks", "Data", "Evaluate", "Forgetting", "MaxRows", "Model", "Params", "Register", "Sections", "Splits",
+    "Tokenize", "Train", "check_params", "load_yaml", "read_params", "schema",
 ]  # fmt: skip
