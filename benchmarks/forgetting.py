@@ -40,9 +40,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data", nargs="?", type=Path, default=Path("../shared/data/banking77"))
     parser.add_argument("--rows", type=int, default=1000, help="training rows, and as many test rows")
-    parser.add_argument("--epochs", type=int, default=2, help="of variants that do not name their own")
+    parser.add_argument("--epochs", type=float, default=2, help="of variants that do not name their own")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--variant", nargs="+", action="append", metavar="NAME KEY=VALUE", help="instead of our own")
+    parser.add_argument(
+        "--variant", nargs="+", action="append", metavar=("NAME", "KEY=VALUE"), help="instead of our own"
+    )
     arguments = parser.parse_args()
     variants = {name: _changes(pairs) for name, *pairs in arguments.variant or []} or VARIANTS
     with tempfile.TemporaryDirectory(prefix="forgetting-") as holder:
@@ -74,6 +76,7 @@ def _project(folder: Path, data: Path) -> Path:
 def _base_params(rows: int, epochs: int) -> dict[str, Any]:
     params: dict[str, Any] = YAML(typ="safe").load((ROOT / "recipes/banking77.yaml").read_text(encoding="utf-8"))
     params["data"]["max_rows"] = {"train": rows, "test": rows}
+    params["data"]["checks"]["min_rows_per_label"] = 1  # of so few rows
     params["train"] = {
         "num_train_epochs": epochs, "per_device_train_batch_size": 16, "threads": 1, "device": "cpu",
         "logging_steps": 50,
