@@ -110,6 +110,13 @@ def facts_of(labels: list[str], **changes: Any) -> ReportFacts:
         },
         tokens={"train": LENGTHS, "test": LENGTHS},
         lineage={"checkpoint": "all-MiniLM-L6-v2", "params digest": "a1b2c3"},
+        forgetting={
+            "metrics": {"similarity_agreement": 0.91, "cka_mean": 0.97, "cka_last": 0.88},
+            "cka": [1.0, 0.88],
+            "sentences": 267,
+            "text_sha256": "d4",
+            "not_measured": [],
+        },
     )
     return replace(facts, **changes)
 
@@ -163,7 +170,7 @@ def test_the_policy_admits_the_scripts_as_they_stand() -> None:
 @pytest.mark.parametrize("count", [2, 5, 77])
 def test_every_place_for_a_plot_has_its_spec(count: int) -> None:
     page = Page(render(facts_of([f"label {code}" for code in range(count)])))
-    expected = {"losses", "validation_metric", "confusion", "roc", "precision_recall"}
+    expected = {"losses", "validation_metric", "confusion", "roc", "precision_recall", "cka"}
     assert set(page.specs()) == expected | {"lengths_train", "lengths_test"}
     assert sorted(str(place) for place in page.places()) == sorted(page.specs())
 
@@ -195,10 +202,19 @@ def test_a_page_without_plots_baseline_or_learning_curve_renders(details: dict[s
         validation={},
         details=details,
         lineage={},
+        forgetting={},
     )
     page = Page(render(bare))
     assert page.places() == [] and page.specs() == {}
     assert "No baseline was scored" in page.text
+
+
+def test_what_could_not_be_measured_is_said_on_the_page() -> None:
+    unmeasured = {"metrics": {}, "cka": [], "sentences": 267, "text_sha256": "d4", "not_measured": [f"No {ATTACK}."]}
+    html = render(replace(TWO, forgetting=unmeasured))
+    assert f"Not measured. No {ATTACK}." in Page(html).text
+    assert "cka" not in Page(html).specs()
+    assert "agreement of sentence similarities" in Page(render(TWO)).text
 
 
 def test_a_number_that_is_none_or_not_finite_does_not_break_the_plots() -> None:

@@ -39,7 +39,7 @@ def test_deps_cover_the_files_a_stage_imports(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_deps_cover_the_package_data_a_stage_reads(stage: str) -> None:
-    data = [p for p in (ROOT / "src/tuneline").rglob("*") if p.suffix in (".jinja", ".css", ".json", ".js")]
+    data = [p for p in (ROOT / "src/tuneline").rglob("*") if p.suffix in (".jinja", ".css", ".json", ".js", ".txt")]
     read = {
         item.relative_to(ROOT).as_posix()
         for item in data

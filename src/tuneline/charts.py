@@ -1,6 +1,7 @@
 """Vega-Lite plots of what a model learned and where it errs: for the report, and as SVG files.
 
-learning curve, confusion matrix, ROC, precision and recall, predicted against gold, lengths in tokens
+learning curve, confusion matrix, ROC, precision and recall, predicted against gold, drift from the base, lengths in
+tokens
 """
 
 import math
@@ -207,6 +208,23 @@ def histogram(tokens: Mapping[str, Any], max_length: int | None) -> Spec | None:
         cut = {"mark": {"type": "rule", "style": "cut"}, "encoding": {"x": {"datum": max_length}}}
         drawn.append(cut)
     return {"data": {"values": bars}, **FRAME, "height": 160, "layer": drawn}
+
+
+def drift(cka: Sequence[float]) -> Spec | None:
+    """CKA with the base, layer by layer; 0 is the embeddings."""
+    if not cka:
+        return None
+    return {
+        "data": {"values": [{"layer": layer, "CKA": value} for layer, value in enumerate(cka)]},
+        **FRAME,
+        "height": 160,
+        "mark": "bar",
+        "encoding": {
+            "x": {"field": "layer", "type": "ordinal", "axis": {"labelAngle": 0}},
+            "y": {"field": "CKA", "type": "quantitative", "scale": {"domain": [0, 1], "clamp": True}},
+            "tooltip": _tooltip("layer", "CKA"),
+        },
+    }
 
 
 def _tooltip(*names: str, **titled: str) -> list[dict[str, str]]:

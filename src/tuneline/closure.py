@@ -22,7 +22,7 @@ def closure(module: str) -> list[Path]:
 
 def _file(name: str) -> Path | None:
     parts = name.split(".")
-    if parts[0] != PACKAGE.name:
+    if parts[0] != PACKAGE.name or not all(parts):  # the prefix of a tag ends with a dot
         return None
     base = PACKAGE.joinpath(*parts[1:])
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)

@@ -7,7 +7,8 @@
     ├── StorageError      the disk: no space, no permission
     ├── DeviceError       the GPUs of this host
     └── TrackingError     MLflow: the tracking server and the registry
-        └── ServerAway    it does not answer; the same command may succeed later
+        ├── ServerAway    it does not answer; the same command may succeed later
+        └── Unscorable    a registered model that cannot be compared on given rows
 
 Anything else is a bug of ours and keeps its traceback.
 """
@@ -50,6 +51,10 @@ class ServerAway(TrackingError):
     """The tracking server does not answer. A retry can mend this."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
+
+class Unscorable(TrackingError):
+    """Two registered models that cannot be compared on given rows; the message says why."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

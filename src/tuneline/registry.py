@@ -19,11 +19,13 @@ from mlflow.exceptions import MlflowException
 
 from tuneline import layout
 from tuneline.digests import tree_digest
-from tuneline.errors import TrackingError, did_you_mean
+from tuneline.errors import TrackingError, Unscorable, did_you_mean
 from tuneline.tracking import connect, safe_uri, tracking_uri
 
 CHAMPION = "champion"
 MODEL_DIGEST, TEST_DIGEST, SCORE = "tuneline.model_digest", "tuneline.test_sha256", "tuneline.score."
+TEST_ROWS = "test.parquet"  # beside the model, in the run of a version
+FORGETTING, OLD_ROWS = "tuneline.forgetting.", "tuneline.decision.old_rows."
 Scores = Mapping[str, float]
 REFERENCE = re.compile(r"(models:/)?(?P<name>[^/@:']+)(@(?P<alias>[^/@:']+)|/(?P<version>[0-9]+))?")
 
@@ -44,6 +46,21 @@ class Decision:
         """As tags of the model version."""
         facts = {name: value for name, value in asdict(self).items() if name != "champion_scores"}
         return {f"tuneline.decision.{name}": str(value) for name, value in facts.items()}
+
+
+@dataclass(frozen=True)
+class OldRows:
+    """How a challenger does on the test rows of the champion, where its own are other ones."""
+
+    champion_version: int
+    reason: str  # the scores in a sentence, or why the challenger has none
+    metric: str
+    challenger: float | None
+    champion: float | None  # what it was recorded with
+
+    def tags(self) -> dict[str, str]:
+        """As tags of the challenger's version; every digit is kept."""
+        return {OLD_ROWS + name: json.dumps(value, ensure_ascii=False) for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -188,9 +205,9 @@ def promote_if_better(
 ) -> Decision:  # fmt: skip
     """Move the alias when the challenger is better on the same test rows. Call it under registry_lock.
 
-    champion_scores gives the champion's scores on these rows, or None when they cannot be had. The lock holds on
-    one host only, so the alias is read again after it was set, and the comparison is made anew when another
-    host came between.
+    champion_scores gives the champion's scores on these rows; it gives None, or raises Unscorable with the reason,
+    when they cannot be had. The lock holds on one host only, so the alias is read again after it was set, and the
+    comparison is made anew when another host came between.
     """
     for _ in range(10):
         current = champion(client, name)
@@ -217,9 +234,12 @@ def _decide(
         return Decision("promoted", "there was no champion", rule.metric, score, None, None)
     if current.version == challenger.version:
         return Decision("champion", "it is the champion already", rule.metric, score, score, int(current.version))
-    scores = champion_scores(current)
+    try:
+        scores, why = champion_scores(current), ""
+    except Unscorable as error:
+        scores, why = None, f": {error}"
     if scores is None or rule.metric not in scores:
-        reason = f"the champion, version {current.version}, cannot be scored on these test rows"
+        reason = f"the champion, version {current.version}, cannot be scored on these test rows{why}"
         return Decision("kept", reason, rule.metric, score, None, int(current.version))
     held = scores[rule.metric]
     better = rule.beats(score, held)
@@ -237,6 +257,33 @@ def recorded_scores(version: ModelVersion, test_digest: str) -> dict[str, float]
     return {name.removeprefix(SCORE): float(value) for name, value in version.tags.items() if name.startswith(SCORE)}
 
 
+def old_rows(champion: ModelVersion, metric: str, score: float | None, problem: str = "") -> OldRows:
+    """A challenger's score on the champion's test rows, beside the champion's own. problem: why it has none."""
+    number, tag = int(champion.version), champion.tags.get(SCORE + metric)
+    held = None if tag is None else float(tag)
+    if score is None:
+        reason = f"not scored on the test rows of version {number}: {problem or f'{metric} is not defined on them'}"
+    else:
+        against = "" if held is None else f", where that has {held:.4f}"
+        reason = f"{metric} {score:.4f} on the test rows of version {number}{against}"
+    return OldRows(number, reason, metric, score, held)
+
+
+def recorded_old_rows(version: ModelVersion) -> OldRows | None:
+    """What OldRows.tags wrote, or None."""
+    facts = {name.removeprefix(OLD_ROWS): value for name, value in version.tags.items() if name.startswith(OLD_ROWS)}
+    return OldRows(**{name: json.loads(value) for name, value in facts.items()}) if facts else None
+
+
 def score_tags(metrics: Mapping[str, float], test_digest: str) -> dict[str, str]:
     """Scores and the rows they were measured on, as tags; every digit is kept."""
-    return {TEST_DIGEST: test_digest, **{SCORE + name: json.dumps(value) for name, value in metrics.items()}}
+    return {TEST_DIGEST: test_digest, **_numbers(SCORE, metrics)}
+
+
+def forgetting_tags(metrics: Mapping[str, float]) -> dict[str, str]:
+    """What the model kept of its base, as tags; apart from the scores of its task."""
+    return _numbers(FORGETTING, metrics)
+
+
+def _numbers(prefix: str, numbers: Mapping[str, float]) -> dict[str, str]:
+    return {prefix + name: json.dumps(value) for name, value in numbers.items()}

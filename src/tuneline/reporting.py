@@ -24,6 +24,7 @@ from tuneline.charts import (
     WRITTEN_CELLS,
     Spec,
     confusion_matrix,
+    drift,
     histogram,
     matrix_cells,
     over_steps,
@@ -60,6 +61,7 @@ class ReportFacts:
     compared: str = "rows"  # and the confusion matrix
     worst: str = ""  # what the list of errors begins with
     augmented: list[dict[str, str]] = field(default_factory=list)  # column, before, after: rows as training reads them
+    forgetting: dict[str, Any] = field(default_factory=dict)  # what forgetting.measure gives
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ def plots(facts: ReportFacts) -> dict[str, Spec]:
             facts.tables.get("written_length", []), "target_words", "generated_words", "row_score"
         ),
     }
+    specs["cka"] = drift(facts.forgetting.get("cka", []))
     if facts.metric == "loss":
         del specs["validation_metric"]  # stands in the other plot already
     max_length = facts.params.get("tokenize", {}).get("max_length")

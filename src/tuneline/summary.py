@@ -17,6 +17,7 @@ def show(console: Console) -> None:
     evaluation, registration = _json(layout.EVALUATION), _json(layout.REGISTRATION)
     name, decision = registration["name"], registration["decision"]
     console.print(_metrics(evaluation))
+    console.print(_kept(evaluation["forgetting"], registration["old_rows"]), highlight=False, soft_wrap=True)
     console.print(
         f"[bold]{name} version {registration['version']}: {decision['outcome']}[/] ({decision['reason']})\n"
         f"Report: {layout.REPORT.resolve().as_uri()}\n\nNext:\n"
@@ -39,6 +40,13 @@ def _metrics(evaluation: dict[str, Any]) -> Table:
     for name, value in evaluation["metrics"].items():
         table.add_row(name, f"{value:.4f}", *([f"{baseline[name]:.4f}"] if baseline else []))
     return table
+
+
+def _kept(forgetting: dict[str, Any], old_rows: dict[str, Any] | None) -> str:
+    """What the model kept of its base, and of the champion's test rows where those are other ones."""
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in forgetting["metrics"].items())
+    line = f"Against its base: {shown or ' '.join(forgetting['not_measured'])}"
+    return f"{line}\nAgainst the champion: {old_rows['reason']}" if old_rows else line
 
 
 def _json(path: Path) -> Any:

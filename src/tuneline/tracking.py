@@ -150,9 +150,9 @@ def log_curve(client: MlflowClient, run_id: str, curve: Sequence[dict[str, float
         client.log_batch(run_id, metrics=points[start : start + BATCH])
 
 
-def log_scores(client: MlflowClient, run_id: str, scores: Mapping[str, float]) -> None:
-    """Scores on the test split, under test_ names."""
-    client.log_batch(run_id, metrics=[Metric(f"test_{name}", value, 0, 0) for name, value in scores.items()])
+def log_scores(client: MlflowClient, run_id: str, scores: Mapping[str, float], prefix: str = "test_") -> None:
+    """Scores, on the test split under test_ names."""
+    client.log_batch(run_id, metrics=[Metric(prefix + name, value, 0, 0) for name, value in scores.items()])
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -46,6 +46,7 @@ def test_one_command_takes_raw_rows_to_a_champion_and_a_second_changes_nothing(p
     summary = run("tuneline", "summary", cwd=project).stdout
     assert "accuracy" in summary
     assert "toy version 1" in summary
+    assert "Against its base: similarity_agreement" in summary
 
     # A champion predicts in a process that knows nothing of tuneline, from its own folder alone.
     script = (
@@ -62,8 +63,21 @@ def test_one_command_takes_raw_rows_to_a_champion_and_a_second_changes_nothing(p
     assert labels == "['good', 'bad']"
     assert "mlartifacts" in home
 
-    # dvc shows the same numbers and can draw them.
+    # What it kept of its base is measured, and stands in the version's tags and in the run.
     evaluation = json.loads((project / "data/reports/evaluation.json").read_text())
+    kept = evaluation["forgetting"]["metrics"]
+    assert set(kept) == {"similarity_agreement", "cka_mean", "cka_last"}
+    assert all(-1 <= value < 1 for value in kept.values())
+    script = (
+        "import json, mlflow; client = mlflow.MlflowClient()\n"
+        "v = client.get_model_version_by_alias('toy', 'champion')\n"
+        "print(json.dumps([v.tags, client.get_run(v.run_id).data.metrics]))"
+    )
+    tags, logged = json.loads(run(sys.executable, "-c", script, cwd=project, **env).stdout.splitlines()[-1])
+    for name, value in kept.items():
+        assert json.loads(tags[f"tuneline.forgetting.{name}"]) == logged[f"forgetting.{name}"] == value
+
+    # dvc shows the same numbers and can draw them.
     shown = json.loads(run("dvc", "metrics", "show", "--json", cwd=project).stdout)
     assert shown[""]["data"]["data/reports/evaluation.json"]["data"]["metrics"] == evaluation["metrics"]
     run("dvc", "plots", "show", cwd=project)
@@ -155,6 +169,10 @@ def test_a_champion_of_other_test_rows_is_scored_again_on_these(project: Path) -
     repro(project)
     decision = registration(project)["decision"]
     assert isinstance(decision["champion"], float)  # type: ignore[index]
+    old_rows = registration(project)["old_rows"]  # and the new model on those of the champion
+    assert old_rows["champion_version"] == 1  # type: ignore[index]
+    assert isinstance(old_rows["challenger"], float)  # type: ignore[index]
+    assert "test rows of version 1" in run("tuneline", "summary", cwd=project).stdout
 
 
 def test_tracking_that_is_away_costs_no_training(project: Path) -> None:

@@ -1,8 +1,24 @@
 """`evaluate:` and `register:`, how the model is scored, and what makes it the champion."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tuneline.params.section import NAME, Section
+
+
+class Forgetting(Section):
+    """The general text on which the model is compared with the checkpoint it started from."""
+
+    text: str | None = Field(None, min_length=1)
+    """A UTF-8 file with one sentence a line, from the root of the project. null takes the text that comes with
+    tuneline. Nothing of it should be trained on."""
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    """sha256 of the file, needed with text: DVC does not watch the file, it watches this."""
+
+    @model_validator(mode="after")
+    def _pinned(self) -> "Forgetting":
+        if (self.text is None) != (self.sha256 is None):
+            raise ValueError("text and sha256 go together: `sha256sum FILE` prints the digest")
+        return self
 
 
 class Evaluate(Section):
@@ -16,6 +32,7 @@ class Evaluate(Section):
     sentences, for translation the source as it stands)."""
     worst_errors: int = Field(20, ge=0, le=1000)
     """How many of the most confident mistakes the report lists."""
+    forgetting: Forgetting = Forgetting()
 
 
 class Register(Section):

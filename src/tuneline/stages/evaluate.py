@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tuneline import charts, curves, devices, layout
+from tuneline import charts, curves, devices, forgetting, layout
 from tuneline.augmentation import Augmenter
 from tuneline.baselines import BASELINES
 from tuneline.checkpoints import load_tokenizer
@@ -30,6 +30,10 @@ def run(params: Sections) -> None:
     devices.lease("evaluate", params.train.device)
     predictor = Predictor.load(layout.MODEL)
     task, labels = predictor.task, predictor.labels
+    started_from = _json(layout.TRAINING)["checkpoint_sha256"]
+    kept = forgetting.measure(
+        predictor, layout.MODEL, params.model, started_from, params.evaluate.forgetting, params.tokenize.max_length
+    )
     features, rows = (
         read_rows(split_file(layout.TOKENIZED, "test")),
         read_rows(split_file(layout.VALIDATED, "test")),
@@ -42,6 +46,7 @@ def run(params: Sections) -> None:
         "test_sha256": file_digest(split_file(layout.VALIDATED, "test")),
         "metrics": score.metrics,
         "baseline": baseline,
+        "forgetting": kept,
         **score.details,
     }
     tables = task.plots(predictions, rows, labels)
@@ -60,7 +65,9 @@ def run(params: Sections) -> None:
         report_file.write_text(render(facts), encoding="utf-8")
     against = f", {task.baseline} {baseline[task.default_metric]:.4f}" if baseline else ""
     metric = task.default_metric
-    report("evaluate", f"{len(rows):,} test rows, {metric} {score.metrics[metric]:.4f}{against}")
+    agreement = kept["metrics"].get("similarity_agreement")
+    drift = f"; agrees with its base by {agreement:.4f}" if agreement is not None else ""
+    report("evaluate", f"{len(rows):,} test rows, {metric} {score.metrics[metric]:.4f}{against}{drift}")
 
 
 def _baseline(task: Task, rows: Sequence[Row], labels: Sequence[str]) -> dict[str, float] | None:
@@ -127,6 +134,7 @@ def _facts(
         augmented=_augmented(params),
         validation=_json(layout.VALIDATION),
         tokens=_json(layout.TOKENS),
+        forgetting=evaluation["forgetting"],
         lineage={
             "training inputs": training["inputs_digest"],
             "base weights sha256": training["checkpoint_sha256"],

@@ -11,11 +11,12 @@ from dataclasses import asdict
 from importlib import import_module
 from typing import Any
 
+from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from tuneline import curves, devices, layout, registry, tracking
 from tuneline.digests import digest, tree_digest
-from tuneline.errors import TrackingError
+from tuneline.errors import TrackingError, Unscorable
 from tuneline.layout import split_file, staged
 from tuneline.log import report
 from tuneline.params import Sections
@@ -41,12 +42,15 @@ def run(params: Sections) -> None:
         sections = {part: params.dump()[part] for part in ("task", "model", "tokenize", "train")}
         curve = curves.read(layout.LEARNING_CURVE)
         run_id = tracking.ensure_run(client, experiment, training["inputs_digest"], sections, curve)
-        if registry.find_version(client, name, model_digest) is None:
-            tracking.log_scores(client, run_id, evaluation["metrics"])  # first, so that no version is ever without
+        if registry.find_version(client, name, model_digest) is None:  # all of it first: no version is ever without
+            tracking.log_scores(client, run_id, evaluation["metrics"])
+            tracking.log_scores(client, run_id, evaluation["forgetting"]["metrics"], prefix="forgetting.")
             client.log_artifact(run_id, str(layout.REPORT))
+            client.log_artifact(run_id, str(split_file(layout.VALIDATED, "test")))
         version, new = registry.ensure_version(
             client, name, run_id, layout.MODEL, model_digest, _tags(params, training, evaluation)
         )
+        old_rows = _on_old_rows(client, version, metric, evaluation["test_sha256"], params.train.device)
 
         def champion_scores(champion: ModelVersion) -> registry.Scores | None:
             known = registry.recorded_scores(champion, evaluation["test_sha256"])
@@ -58,13 +62,14 @@ def run(params: Sections) -> None:
                 client.set_model_version_tag(name, version.version, key, value)
     record = {
         "name": name, "version": int(version.version), "experiment_id": experiment, "run_id": run_id,
-        "decision": asdict(decision),
+        "decision": asdict(decision), "old_rows": asdict(old_rows) if old_rows else None,
     }  # fmt: skip
     with staged(layout.REGISTRATION) as [registration]:
         registration.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     report(
         "register",
-        f"{name} version {version.version}{' (new)' if new else ''}: {decision.outcome}, {decision.reason}",
+        f"{name} version {version.version}{' (new)' if new else ''}: {decision.outcome}, {decision.reason}"
+        + (f"; {old_rows.reason}" if old_rows else ""),
     )
 
 
@@ -84,6 +89,7 @@ def _tags(params: Sections, training: dict[str, Any], evaluation: dict[str, Any]
         tracking.DIGEST: training["inputs_digest"],
         "tuneline.checkpoint_sha256": training["checkpoint_sha256"],
         **registry.score_tags(evaluation["metrics"], evaluation["test_sha256"]),
+        **registry.forgetting_tags(evaluation["forgetting"]["metrics"]),
         **{f"tuneline.{name}": os.environ[variable] for name, variable in ORIGIN.items() if variable in os.environ},
     }
 
@@ -108,14 +114,45 @@ def _must_score_again(champion: ModelVersion | None, model_digest: str, evaluati
     )
 
 
-def _score_again(champion: ModelVersion, device: str) -> registry.Scores | None:
-    """Score the champion on today's test rows. torch is loaded only when it comes to this."""
-    devices.lease("register", device)
-    rescoring = import_module("tuneline.rescoring")
+def _score_again(champion: ModelVersion, device: str) -> registry.Scores:
+    """Score the champion on today's test rows."""
     rows = read_rows(split_file(layout.VALIDATED, "test"))
     labels = _json(layout.VOCABULARY / "labels.json")
-    scored: registry.Scores | None = rescoring.score_version(champion, rows, labels)
+    scored: registry.Scores = _rescoring(device).score_version(champion, rows, labels)
     return scored
+
+
+def _on_old_rows(
+    client: MlflowClient, version: ModelVersion, metric: str, test_digest: str, device: str
+) -> registry.OldRows | None:
+    """This version on the champion's own test rows. None where those are today's, or there is no champion.
+
+    What was found once stands in the version's tags and is not computed again. It stays when the version becomes
+    the champion itself.
+    """
+    champion, known = registry.champion(client, version.name), registry.recorded_old_rows(version)
+    if champion is None or champion.version == version.version:
+        return known
+    if champion.tags.get(registry.TEST_DIGEST) == test_digest:
+        return None
+    if known and (known.champion_version, known.metric) == (int(champion.version), metric):
+        return known
+    scores, problem = {}, ""
+    try:
+        scores = _rescoring(device).score_on_rows_of(client, champion, layout.MODEL)
+    except Unscorable as error:
+        problem = str(error)
+    tracking.log_scores(client, str(version.run_id), scores, prefix="old_rows_")
+    found = registry.old_rows(champion, metric, scores.get(metric), problem)
+    for key, value in found.tags().items():
+        client.set_model_version_tag(version.name, version.version, key, value)
+    return found
+
+
+def _rescoring(device: str) -> Any:
+    """torch is loaded, and a device taken, only when it comes to this."""
+    devices.lease("register", device)
+    return import_module("tuneline.rescoring")
 
 
 def _json(path: Any) -> Any:
