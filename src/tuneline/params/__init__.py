@@ -7,13 +7,15 @@ Names that transformers has are spelled as transformers spells them and passed s
 
 from tuneline.params.data import Checks, Data, MaxRows, Splits
 from tuneline.params.judge import Evaluate, Register
+from tuneline.params.lora import Lora
 from tuneline.params.model import Model, Tokenize
 from tuneline.params.reading import check_params, load_yaml, read_params, schema
+from tuneline.params.regularization import Regularization, Replay
 from tuneline.params.section import NAME
 from tuneline.params.train import Train
 from tuneline.params.whole import Params, Sections
 
 __all__ = [
-    "NAME", "Checks", "Data", "Evaluate", "MaxRows", "Model", "Params", "Register", "Sections", "Splits", "Tokenize",
-    "Train", "check_params", "load_yaml", "read_params", "schema",
+    "NAME", "Checks", "Data", "Evaluate", "Lora", "MaxRows", "Model", "Params", "Register", "Regularization", "Replay",
+    "Sections", "Splits", "Tokenize", "Train", "check_params", "load_yaml", "read_params", "schema",
 ]  # fmt: skip

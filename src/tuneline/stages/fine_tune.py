@@ -9,11 +9,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from tuneline import curves, devices, layout, packaging
 from tuneline.checkpoints import find_checkpoint, load_tokenizer
-from tuneline.digests import inputs_digest
 from tuneline.examples import Split
 from tuneline.layout import split_file, staged
+from tuneline.lineage import inputs_digest
 from tuneline.log import report
-from tuneline.modelling import initial_model
+from tuneline.modelling import initial_model, save_model
 from tuneline.params import Sections
 from tuneline.parquet import read_rows
 from tuneline.tracking import LiveRun
@@ -29,7 +29,7 @@ def run(params: Sections) -> None:
     checkpoint = find_checkpoint(params.model)
     labels = json.loads((layout.VOCABULARY / "labels.json").read_text(encoding="utf-8"))
     train, validation = _split("train"), _split("validation")
-    model = initial_model(checkpoint, params.task.head(labels), params.model, params.train.seed)
+    model = initial_model(checkpoint, params.task.head(labels), params.model, params.train.seed, params.train.lora)
     live = LiveRun(EXPERIMENT, digest, params.dump(), layout.STATE / "metrics" / f"{digest}.jsonl")
     checkpoints = layout.STATE / "checkpoints" / digest
     if checkpoints.is_dir():
@@ -49,7 +49,7 @@ def run(params: Sections) -> None:
         "checkpoint_sha256": checkpoint.sha256,
     }
     with staged(layout.MODEL, layout.TRAINING, layout.LEARNING_CURVE) as [folder, training, learning_curve]:
-        trained.model.save_pretrained(folder)
+        save_model(trained.model, folder, checkpoint)
         packaging.complete(folder, params, trained.task, labels, layout.VOCABULARY, checkpoint, record)
         training.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         curves.write(learning_curve, curve)
