@@ -19,8 +19,8 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 
 from tuneline import host, layout
-from tuneline.digests import inputs_digest
 from tuneline.leash import tie_to_parent
+from tuneline.lineage import inputs_digest
 from tuneline.log import warn
 from tuneline.params import read_params
 

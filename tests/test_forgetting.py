@@ -13,7 +13,7 @@ from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadMode
 from tuneline import forgetting
 from tuneline.checkpoints import find_checkpoint, load_tokenizer
 from tuneline.digests import file_digest
-from tuneline.errors import DataError
+from tuneline.errors import ParamsError
 from tuneline.inference import Predictor
 from tuneline.modelling import initial_model
 from tuneline.params import Forgetting, Model
@@ -167,12 +167,12 @@ def test_a_text_of_ones_own_is_read_when_it_is_the_one_that_was_pinned(tmp_path:
     options = Forgetting(text=str(text), sha256=file_digest(text))
     assert len(forgetting.general_sentences(options)) == 60
     text.write_text("another\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"evaluate\.forgetting\.sha256"):
+    with pytest.raises(ParamsError, match=r"evaluate\.forgetting\.sha256"):
         forgetting.general_sentences(options)
-    with pytest.raises(DataError, match="has 1 sentences"):
+    with pytest.raises(ParamsError, match="has 1 sentences"):
         forgetting.general_sentences(Forgetting(text=str(text), sha256=file_digest(text)))
     text.unlink()
-    with pytest.raises(DataError, match="there is no file"):
+    with pytest.raises(ParamsError, match="there is no file"):
         forgetting.general_sentences(options)
 
 

@@ -12,13 +12,12 @@ import os
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tokenizers import Tokenizer
 
 from tuneline.digests import digest, file_digest
 from tuneline.errors import CheckpointError
-from tuneline.params import Model
 
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
@@ -37,6 +36,22 @@ PACKAGED = {
 }
 
 
+class Reference(Protocol):
+    """What names a checkpoint: the `model:` section of params, or what an adapter says of its base."""
+
+    @property
+    def checkpoint(self) -> str:
+        """A local folder, or ORG/NAME on the hub."""
+
+    @property
+    def revision(self) -> str | None:
+        """Commit on the hub."""
+
+    @property
+    def sha256(self) -> str | None:
+        """What the weights must have; nothing is asked where it is None or empty."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint on this machine's disk."""
@@ -52,7 +67,7 @@ class Checkpoint:
         return config
 
 
-def find_checkpoint(model: Model) -> Checkpoint:
+def find_checkpoint(model: Reference) -> Checkpoint:
     """The checkpoint that params name, verified. Raises CheckpointError.
 
     One of the registry has its version in its name, so that a record of it holds when the alias moves on.
@@ -69,13 +84,6 @@ def find_checkpoint(model: Model) -> Checkpoint:
         f"{' (HF_HUB_OFFLINE is set)' if os.environ.get('HF_HUB_OFFLINE') else ''}. Give the path of a folder, "
         f"or check the name (ORG/NAME), model.revision and the network."
     )
-
-
-def find_start(model: Model, vocabulary: Path) -> Checkpoint:
-    """What training starts from: the checkpoint, or the tokenizer in `vocabulary` and no weights at all."""
-    if model.configuration is None:
-        return find_checkpoint(model)
-    return Checkpoint(f"a {model.configuration['model_type']} configuration", vocabulary, "configuration", "none")
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -96,7 +104,7 @@ def tokenizer_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _places(model: Model) -> list[tuple[str, Path | None]]:
+def _places(model: Reference) -> list[tuple[str, Path | None]]:
     """Where to look, in order. A later place is only asked when the earlier ones have nothing."""
     local = Path(model.checkpoint).expanduser()
     if local.is_dir():
@@ -110,7 +118,7 @@ def _places(model: Model) -> list[tuple[str, Path | None]]:
     return [(f"package {package}", folder)] if folder else [("hub", _from_hub(model, local_files_only=False))]
 
 
-def _from_package(model: Model) -> tuple[str, Path | None]:
+def _from_package(model: Reference) -> tuple[str, Path | None]:
     package, folder, sha256 = PACKAGED.get(model.checkpoint, ("", "", ""))
     spec = importlib.util.find_spec(package) if package else None
     if spec is None or spec.origin is None:
@@ -124,7 +132,7 @@ def _from_package(model: Model) -> tuple[str, Path | None]:
     return package, found
 
 
-def _from_hub(model: Model, *, local_files_only: bool) -> Path | None:
+def _from_hub(model: Reference, *, local_files_only: bool) -> Path | None:
     from huggingface_hub import snapshot_download  # noqa: PLC0415  loaded only when no local folder is named
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
 
@@ -146,7 +154,7 @@ def _from_hub(model: Model, *, local_files_only: bool) -> Path | None:
     return found if (found / "config.json").is_file() else None
 
 
-def _verified(model: Model, name: str, origin: str, folder: Path) -> Checkpoint:
+def _verified(model: Reference, name: str, origin: str, folder: Path) -> Checkpoint:
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder}: has no config.json, so it is not a checkpoint.")
     weights = sorted(folder.glob("model*.safetensors"))

@@ -17,7 +17,8 @@ from torch.nn import functional
 from tuneline.batching import PadBatch, by_length
 from tuneline.checkpoints import Checkpoint, find_checkpoint, load_tokenizer
 from tuneline.digests import file_digest
-from tuneline.errors import CheckpointError, DataError
+from tuneline.errors import CheckpointError, ParamsError
+from tuneline.general import pinned_lines
 from tuneline.inference import BATCH_SIZE, Predictor
 from tuneline.metrics.similarity import linear_cka, similarity_agreement
 from tuneline.params import Forgetting, Model
@@ -30,25 +31,13 @@ DIGITS = 6  # more are noise of the arithmetic
 
 
 def general_sentences(options: Forgetting) -> list[str]:
-    """The lines of the general text that are not blank. DataError where they are too few, or not those pinned."""
+    """The sentences of the general text. ParamsError where they are too few, or not those pinned."""
     path = _text_path(options)
-    if not path.is_file():
-        raise DataError(f"evaluate.forgetting.text: there is no file {path}. Expected text, one sentence a line.")
-    found = file_digest(path)
-    if options.sha256 is not None and found != options.sha256:
-        raise DataError(
-            f"{path}: its sha256 is {found}, but evaluate.forgetting.sha256 in params.yaml is {options.sha256}. Use "
-            "the text you pinned, or correct the pin."
-        )
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
-    sentences = [line.strip() for line in lines if line.strip()]
+    sentences = pinned_lines(path, options.sha256, "evaluate.forgetting")
     if len(sentences) < FEWEST_SENTENCES:
-        raise DataError(
-            f"{path}: has {len(sentences)} sentences, one a line. Expected at least {FEWEST_SENTENCES}; some hundreds "
-            "are good. Without evaluate.forgetting.text, those that come with tuneline are read."
+        raise ParamsError(
+            f"evaluate.forgetting.text: {path} has {len(sentences)} sentences, one a line. Expected at least "
+            f"{FEWEST_SENTENCES}; some hundreds are good. Without it, those that come with tuneline are read."
         )
     return sentences
 

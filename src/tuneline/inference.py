@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
@@ -16,6 +15,7 @@ from tuneline.generating import continuations, generate
 from tuneline.likelihoods import answers, scored
 from tuneline.tasks import task_class
 from tuneline.tasks.base import IGNORED_LABEL, Feature, Prediction, Row, Task
+from tuneline.weights import load_model
 
 BATCH_SIZE = 64
 Batch = dict[str, torch.Tensor]
@@ -38,11 +38,10 @@ class Predictor:
 
     @classmethod
     def load(cls, folder: Path) -> "Predictor":
-        """Read a model folder. Nothing is unpickled and no code from the weights' side runs."""
+        """Read a model folder, of whole weights or of an adapter. Raises CheckpointError as weights.load_model does."""
         facts = json.loads((folder / "tuneline.json").read_text(encoding="utf-8"))
         task = task_class(facts["task"]["name"]).model_validate(facts["task"])
-        auto_class = getattr(transformers, task.head(facts["labels"]).auto_class)
-        model = auto_class.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
+        model = load_model(folder, task.head(facts["labels"]).auto_class, facts)
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.no_padding()
         task.limit(tokenizer, facts["max_length"])

@@ -58,6 +58,36 @@ LOSSES: dict[str, Loss] = {
 }
 
 
+Divergence = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def class_divergence(first: torch.Tensor, second: torch.Tensor, gold: torch.Tensor) -> torch.Tensor:
+    """(KL(p||q) + KL(q||p)) / 2 of the classes, summed over the terms of cross_entropy, in nats.
+
+    first, second: logits of two passes, (..., classes); gold: (...). As R-Drop's (Liang et al. 2021, arXiv:2106.14448).
+    """
+    counted = gold != IGNORED_LABEL
+    p, q = functional.log_softmax(first, -1)[counted], functional.log_softmax(second, -1)[counted]
+    return ((p.exp() - q.exp()) * (p - q)).sum() / 2
+
+
+def decision_divergence(first: torch.Tensor, second: torch.Tensor, gold: torch.Tensor) -> torch.Tensor:
+    """The same for decisions of their own, each with one logit. first, second, gold: (..., classes)."""
+    return ((first.sigmoid() - second.sigmoid()) * (first - second)).sum() / 2
+
+
+def number_divergence(first: torch.Tensor, second: torch.Tensor, gold: torch.Tensor) -> torch.Tensor:
+    """The same for numbers with normal noise of variance 1/2, whose likelihood is lowered as the squared error."""
+    return (first - second).square().sum()
+
+
+DIVERGENCES: dict[str, Divergence] = {  # how far two passes differ, by the loss that it is added to
+    "cross_entropy": class_divergence,
+    "binary_cross_entropy": decision_divergence,
+    "squared_error": number_divergence,
+}
+
+
 def terms(gold: torch.Tensor) -> int:
     """How many terms the loss of a batch sums."""
     return int((gold != IGNORED_LABEL).sum())

@@ -1,36 +1,54 @@
-"""The model that training starts from: a checkpoint's body with the head of the task, or random weights.
+"""The model that training starts from: a checkpoint's body with the head of the task, or random weights, and perhaps an
+adapter.
 
 A head that generates wants an encoder-decoder. Where the checkpoint is an encoder alone, one is made of it.
 """
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 import transformers
+from peft import PeftModel
 from transformers import set_seed
 
-from tuneline.checkpoints import Checkpoint, load_tokenizer, tokenizer_config
+from tuneline.adapters import save_adapter, with_adapter
+from tuneline.checkpoints import Checkpoint, find_checkpoint, load_tokenizer, tokenizer_config
 from tuneline.errors import CheckpointError, did_you_mean
 from tuneline.log import report
-from tuneline.params import Model
+from tuneline.params import Lora, Model
 from tuneline.tasks.base import Head
 
 
-def initial_model(checkpoint: Checkpoint, head: Head, model: Model, seed: int) -> Any:
-    """The checkpoint with a fresh head, seeded. Weights are read from safetensors only. Where params give a
-    configuration, all weights are drawn by chance. CheckpointError when it makes no model."""
+def find_start(model: Model, vocabulary: Path) -> Checkpoint:
+    """What training starts from: the checkpoint, or the tokenizer in `vocabulary` and no weights at all."""
+    if model.configuration is None:
+        return find_checkpoint(model)
+    return Checkpoint(f"a {model.configuration['model_type']} configuration", vocabulary, "configuration", "none")
+
+
+def initial_model(checkpoint: Checkpoint, head: Head, model: Model, seed: int, lora: Lora | None = None) -> Any:
+    """The checkpoint with a fresh head, seeded, and an adapter where params have one. Weights are read from safetensors
+    only. Where params give a configuration, all weights are drawn by chance. CheckpointError when it makes no model."""
     set_seed(seed)
     transformers.utils.logging.set_verbosity_error()
     make = _from_checkpoint if model.configuration is None else _from_nothing
-    made = make(checkpoint, head, model)
+    made, fresh = make(checkpoint, head, model)
     if head.answers == "texts":  # what else the checkpoint says of generation, such as forced tokens, stays
         made.generation_config.update(**(head.generation or {}))
-    return made
+    return made if lora is None else with_adapter(made, lora, checkpoint, fresh)
 
 
-def _from_checkpoint(checkpoint: Checkpoint, head: Head, model: Model) -> Any:
+class Started(NamedTuple):
+    """A model, and the names of its parameters that no checkpoint gave."""
+
+    model: Any
+    fresh: set[str]
+
+
+def _from_checkpoint(checkpoint: Checkpoint, head: Head, model: Model) -> Started:
     config = transformers.AutoConfig.from_pretrained(checkpoint.folder, **head.config)
     _set_dropout(config, model)
     if head.answers == "texts" and not config.is_encoder_decoder:
@@ -38,13 +56,23 @@ def _from_checkpoint(checkpoint: Checkpoint, head: Head, model: Model) -> Any:
     return _load(head.auto_class, checkpoint, config)
 
 
-def _load(auto_class: str, checkpoint: Checkpoint, config: Any) -> Any:
-    return getattr(transformers, auto_class).from_pretrained(
-        checkpoint.folder, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-    )
+def _load(auto_class: str, checkpoint: Checkpoint, config: Any) -> Started:
+    found, loading = getattr(transformers, auto_class).from_pretrained(
+        checkpoint.folder, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
+        output_loading_info=True,
+    )  # fmt: skip
+    return Started(found, set(loading["missing_keys"]))
 
 
-def _from_nothing(checkpoint: Checkpoint, head: Head, model: Model) -> Any:
+def save_model(model: Any, folder: Path, checkpoint: Checkpoint) -> None:
+    """Write the weights and the config: of the whole model, or of the adapter that it has."""
+    if isinstance(model, PeftModel):
+        save_adapter(model, folder, checkpoint)
+    else:
+        model.save_pretrained(folder)
+
+
+def _from_nothing(checkpoint: Checkpoint, head: Head, model: Model) -> Started:
     """A model of the configuration that params give, over the vocabulary in the checkpoint's folder."""
     keys = dict(model.configuration or {})
     kind = keys.pop("model_type")
@@ -63,12 +91,13 @@ def _from_nothing(checkpoint: Checkpoint, head: Head, model: Model) -> Any:
     try:
         config = transformers.AutoConfig.for_model(kind, **{**tokens, **head.config, **keys})
         _set_dropout(config, model)
-        return getattr(transformers, head.auto_class).from_config(config, dtype=torch.float32)
+        made = getattr(transformers, head.auto_class).from_config(config, dtype=torch.float32)
     except Exception as error:  # each architecture has its own
         raise CheckpointError(
             f"model.configuration: makes no {kind} for {head.auto_class}: {str(error).partition(chr(10))[0]}. Correct "
             "its keys, or take another model_type."
         ) from error
+    return Started(made, {name for name, _ in made.named_parameters()})
 
 
 def _keys_of(config: Any) -> list[str]:
@@ -89,7 +118,7 @@ def _token_ids(checkpoint: Checkpoint, roles: Mapping[str, str]) -> dict[str, in
     return {key: tokenizer.token_to_id(word) if word else None for key, word in words.items()}
 
 
-def _doubled(checkpoint: Checkpoint, config: Any) -> Any:
+def _doubled(checkpoint: Checkpoint, config: Any) -> Started:
     """An encoder-decoder of an encoder: both halves have its weights, cross-attention is new (Rothe et al. 2020,
     arXiv:1907.12461). CheckpointError when its architecture cannot decode."""
     tokens = _token_ids(checkpoint, ROLES)
@@ -102,8 +131,10 @@ def _doubled(checkpoint: Checkpoint, config: Any) -> Any:
     decoding = deepcopy(config)
     decoding.is_decoder = decoding.add_cross_attention = True
     try:
-        halves = _load("AutoModel", checkpoint, config), _load("AutoModelForCausalLM", checkpoint, decoding)
-        whole = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(halves[0].config, halves[1].config)
+        encoder = _load("AutoModel", checkpoint, config)
+        decoder = _load("AutoModelForCausalLM", checkpoint, decoding)
+        halves = encoder.model, decoder.model
+        whole = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(*(half.config for half in halves))
         made = transformers.EncoderDecoderModel(whole, *halves)
     except (ValueError, TypeError) as error:
         raise CheckpointError(
@@ -115,7 +146,8 @@ def _doubled(checkpoint: Checkpoint, config: Any) -> Any:
         setattr(made.generation_config, name, token)
     made.config.vocab_size = config.vocab_size
     report("fine-tune", f"{checkpoint.name} is an encoder: its weights start a decoder too, with new cross-attention")
-    return made
+    fresh = {f"encoder.{name}" for name in encoder.fresh} | {f"decoder.{name}" for name in decoder.fresh}
+    return Started(made, fresh)
 
 
 def _set_dropout(config: Any, model: Model) -> None:

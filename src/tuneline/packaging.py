@@ -1,13 +1,15 @@
 """A fine-tuned model as a folder that explains and serves itself.
 
 config.json model.safetensors tokenizer.json ...   as transformers reads them
-tuneline.json                                      task, labels, max_length
+adapter_config.json adapter_model.safetensors      in place of model.safetensors, as peft reads them
+tuneline.json                                      task, labels, max_length; of an adapter its base
 MLmodel requirements.txt code/                     as MLflow reads and serves them
 README.md                                          model card
 """
 
 import json
 import shutil
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from tuneline.checkpoints import TOKENIZER_FILES, Checkpoint
 from tuneline.closure import PACKAGE, closure
 from tuneline.params import Sections
 from tuneline.tasks.base import Task
+from tuneline.weights import Base, is_adapter
 
 REQUIREMENTS = ["mlflow", "numpy", "pandas", "pydantic", "safetensors", "tokenizers", "torch", "transformers"]
 EPOCH = "1970-01-01 00:00:00"  # a model's bytes depend on its inputs, never on the time
@@ -30,12 +33,15 @@ def complete(folder: Path, params: Sections, task: Task, labels: list[str], voca
     for name in TOKENIZER_FILES:
         if (vocabulary / name).is_file():
             shutil.copyfile(vocabulary / name, folder / name)
-    facts = {
+    facts: dict[str, Any] = {
         "task": task.model_dump(mode="json"), "labels": labels, "max_length": params.tokenize.max_length
     }  # fmt: skip
+    if is_adapter(folder):
+        facts["base"] = asdict(Base(checkpoint.name, params.model.revision, checkpoint.sha256))
     (folder / "tuneline.json").write_text(json.dumps(facts, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     _add_code(folder / "code")
-    pinned = [f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS]
+    needed = sorted([*REQUIREMENTS, "peft"]) if is_adapter(folder) else REQUIREMENTS
+    pinned = [f"{name}=={version(name).split('+')[0]}" for name in needed]
     (folder / "requirements.txt").write_text("\n".join(pinned) + "\n")
     (folder / "README.md").write_text(_card(params, labels, checkpoint, training), encoding="utf-8")
     _write_mlmodel(folder)

@@ -19,12 +19,15 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from tuneline import packing
+from tuneline.adapters import merged
 from tuneline.batching import collator
 from tuneline.examples import Examples, Split, TellEpoch
 from tuneline.inference import Predictor
 from tuneline.likelihoods import scored
-from tuneline.losses import BALANCED, LOSSES, Shape, terms
-from tuneline.params import Train
+from tuneline.losses import BALANCED, DIVERGENCES, LOSSES, Shape, terms
+from tuneline.optimization import in_base, parameter_groups
+from tuneline.params import Regularization, Train
+from tuneline.regularization import Replay, check, held_back
 from tuneline.tasks.base import Feature, Task
 
 
@@ -60,6 +63,7 @@ def fine_tune(
     watching = bool(validation[0])
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
     metric = params.metric_for_best_model or task.metric_in_training
+    check(model, task.head(labels), params.regularization)
     stop_early = EarlyStoppingCallback(params.early_stopping_patience, params.early_stopping_threshold)
     trainer = _Trainer(
         task=task,
@@ -68,12 +72,20 @@ def fine_tune(
         tokenizer=tokenizer,
         validation=validation,
         max_length=max_length,
+        regularization=params.regularization,
+        replay=_replay(model, task, labels, tokenizer, params, max_length),
         model=model,
         args=_arguments(params, checkpoints, metric, watching, greater_is_better=task.metrics.get(metric, False)),
         train_dataset=examples,
         eval_dataset=validation[0] if watching else None,
         data_collator=collator(model, task.head(labels)),
-        callbacks=[TellEpoch(examples), _LogEpochs(), *callbacks, *([stop_early] if watching else [])],
+        callbacks=[
+            TellEpoch(examples),
+            _LogEpochs(),
+            *held_back(model, params.regularization),
+            *callbacks,
+            *([stop_early] if watching else []),
+        ],
     )
     if last and _had_ended(Path(last)):  # the Trainer looks only after another step, which would change the result
         trainer.args.num_train_epochs, trainer.args.max_steps = 0, -1
@@ -82,12 +94,13 @@ def fine_tune(
         dict(sorted(point.items())) for point in trainer.state.log_history if "train_runtime" not in point
     ]
     best = _best(history, metric, task)
+    model = merged(trainer.model) if params.lora is not None and params.lora.merge else trainer.model
     if watching and task.fits:
-        predictor = Predictor(task, labels, trainer.model, tokenizer, max_length)
+        predictor = Predictor(task, labels, model, tokenizer, max_length)
         outputs = predictor.outputs(validation[0], params.per_device_eval_batch_size)
         task = task.fitted(outputs, *validation, labels)
         best |= task.score(task.decode(outputs, *validation, labels), validation[1], labels).metrics
-    return Trained(trainer.model, task, history, trainer.state.global_step, best)
+    return Trained(model, task, history, trainer.state.global_step, best)
 
 
 def _had_ended(checkpoint: Path) -> bool:
@@ -103,10 +116,11 @@ class _Trainer(Trainer):
 
     def __init__(
         self, *, task: Task, labels: list[str], shape: Shape, tokenizer: Tokenizer, validation: Split,
-        max_length: int | None, **options: Any,
+        max_length: int | None, regularization: Regularization, replay: Replay | None, **options: Any,
     ) -> None:  # fmt: skip
         self.task, self.labels, self.shape, self.validation = task, labels, shape, validation
         self.tokenizer, self.max_length = tokenizer, max_length
+        self.regularization, self.replay = regularization, replay
         self.head = task.head(labels)
         self.sum_of_losses = LOSSES[self.head.loss]
         # With a loss function of ours the Trainer counts the labels of a whole step, over accumulated batches.
@@ -116,9 +130,40 @@ class _Trainer(Trainer):
         self, model: Any, inputs: dict[str, Any], *, num_items_in_batch: torch.Tensor | int | None = None, **_: Any
     ) -> torch.Tensor:
         """The loss of a batch, averaged over all labels of its step."""
-        logits, gold = scored(self.head, model, inputs, inputs.pop("labels"))
-        total = self.sum_of_losses(logits.float(), gold, self.shape)
-        return total / (terms(gold) if num_items_in_batch is None else num_items_in_batch)
+        gold = inputs.pop("labels")
+        logits, asked = scored(self.head, model, inputs, gold)
+        total = self.sum_of_losses(logits.float(), asked, self.shape)
+        if self.regularization.r_drop_alpha:
+            total = self._with_second_pass(model, inputs, gold, logits.float(), total)
+        loss = total / (terms(gold) if num_items_in_batch is None else num_items_in_batch)
+        if self.replay is not None:
+            loss = loss + self.replay.loss(model, self.state.global_step) / self.current_gradient_accumulation_steps
+        return loss
+
+    def _with_second_pass(
+        self, model: Any, inputs: dict[str, Any], gold: torch.Tensor, logits: torch.Tensor, total: torch.Tensor
+    ) -> torch.Tensor:
+        """R-Drop: the mean loss of two passes with different dropout, and how far they differ."""
+        again, asked = scored(self.head, model, inputs, gold)
+        mean = (total + self.sum_of_losses(again.float(), asked, self.shape)) / 2
+        return mean + self.regularization.r_drop_alpha * DIVERGENCES[self.head.loss](logits, again.float(), asked)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW. With layer-wise rates, or a pull to the start in place of weight decay, the groups are ours."""
+        rules = self.regularization
+        if rules.layerwise_lr_decay == 1 and not rules.l2_sp:
+            return super().create_optimizer(model)
+        whole: Any = self.model
+        decayed = set(self.get_decay_parameter_names(whole))
+        if rules.l2_sp:
+            decayed -= in_base(whole)
+        groups = parameter_groups(
+            whole, learning_rate=self.args.learning_rate, layerwise_lr_decay=rules.layerwise_lr_decay,
+            weight_decay=self.args.weight_decay, decayed=decayed,
+        )  # fmt: skip
+        optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, whole)
+        self.optimizer = optimizer_class(groups, **options)
+        return self.optimizer
 
     def evaluate(self, *_: Any, **options: Any) -> dict[str, float]:
         """Validation scores, and the plain loss (no smoothing, no weights).
@@ -156,6 +201,13 @@ class _LogEpochs(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         control.should_log = True
+
+
+def _replay(
+    model: Any, task: Task, labels: list[str], tokenizer: Tokenizer, params: Train, max_length: int | None
+) -> Replay | None:
+    replay = params.regularization.replay
+    return None if replay is None else Replay(model, task, labels, tokenizer, replay, params.seed, max_length)
 
 
 def _shape(params: Train, features: Sequence[Feature], task: Task, labels: Sequence[str]) -> Shape:

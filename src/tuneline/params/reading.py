@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
@@ -74,7 +74,14 @@ def _siblings(location: tuple[Any, ...]) -> list[str]:
     level: type[BaseModel] = Params
     for part in location[:-1]:
         field = level.model_fields.get("register_" if part == "register" else str(part))
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+        sections = [] if field is None else _sections(field.annotation)
+        if not sections:
             return []
-        level = field.annotation
+        level = sections[0]
     return [field.alias or name for name, field in level.model_fields.items()]
+
+
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    """The section that a field holds; one that may be null is a union."""
+    kinds = get_args(annotation) or (annotation,)
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]

@@ -1,10 +1,13 @@
 """`train:` how the checkpoint is fine-tuned."""
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tuneline.params.augmentation import Augmentation
+from tuneline.params.lora import Lora
+from tuneline.params.regularization import Regularization
 from tuneline.params.section import Section
 
 
@@ -62,10 +65,34 @@ class Train(Section):
     device: Literal["auto", "gpu", "cpu"] = "auto"
     """auto waits for a free GPU of this host, and takes the CPU where it has none; gpu refuses to do without."""
 
+    lora: Lora | None = None
+    """Train an adapter in place of all weights. null trains all weights."""
+    regularization: Regularization = Regularization()
+
     OWN: ClassVar = frozenset(
         {"early_stopping_patience", "early_stopping_threshold", "metric_for_best_model", "class_weights", "threads",
-         "device", "label_smoothing_factor", "augmentation"}
+         "device", "label_smoothing_factor", "augmentation", "lora", "regularization"}
     )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Train":
+        problems = list(self._contradictions())
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        if self.lora is not None:
+            for name in self.regularization.of_weights:
+                yield (
+                    f"train.regularization.{name}: is about the weights of the checkpoint, which train.lora leaves as "
+                    "they are. Leave out one of the two"
+                )
+        if self.regularization.l2_sp * self.learning_rate > 1:
+            yield (
+                f"train.regularization.l2_sp: {self.regularization.l2_sp:g} times learning_rate {self.learning_rate:g} "
+                "is more than the whole way back at each step. Their product must be at most 1"
+            )
 
     def training_arguments(self) -> dict[str, Any]:
         """What goes to transformers.TrainingArguments as it stands."""

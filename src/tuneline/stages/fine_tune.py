@@ -14,12 +14,12 @@ from tokenizers import Tokenizer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tuneline import curves, devices, host, layout, packaging
-from tuneline.checkpoints import find_start, load_tokenizer
-from tuneline.digests import inputs_digest
+from tuneline.checkpoints import load_tokenizer
 from tuneline.examples import Split
 from tuneline.layout import split_file, staged
+from tuneline.lineage import inputs_digest
 from tuneline.log import report
-from tuneline.modelling import initial_model
+from tuneline.modelling import find_start, initial_model, save_model
 from tuneline.params import Sections
 from tuneline.parquet import read_rows
 from tuneline.tokenizing import asked_lengths, check_lengths
@@ -38,7 +38,7 @@ def run(params: Sections) -> None:
     labels = json.loads((layout.VOCABULARY / "labels.json").read_text(encoding="utf-8"))
     train, validation = _split("train"), _split("validation")
     task = params.task.informed(train[1])
-    model = initial_model(checkpoint, task.head(labels), params.model, params.train.seed)
+    model = initial_model(checkpoint, task.head(labels), params.model, params.train.seed, params.train.lora)
     check_lengths(asked_lengths(task, params.tokenize.max_length), model.config.to_dict())
     live = LiveRun(EXPERIMENT, digest, params.dump(), layout.STATE / "metrics" / f"{digest}.jsonl")
     checkpoints = layout.STATE / "checkpoints" / digest
@@ -63,7 +63,7 @@ def run(params: Sections) -> None:
         "checkpoint_sha256": checkpoint.sha256,
     }
     with staged(layout.MODEL, layout.TRAINING, layout.LEARNING_CURVE) as [folder, training, learning_curve]:
-        trained.model.save_pretrained(folder)
+        save_model(trained.model, folder, checkpoint)
         packaging.complete(folder, params, trained.task, labels, layout.VOCABULARY, checkpoint, record)
         training.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         curves.write(learning_curve, curve)
