@@ -57,7 +57,11 @@ def toy_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.enable_truncation(5)  # as all-MiniLM carries them: they must be switched off
     tokenizer.enable_padding(length=5)
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
         mask_token="[MASK]",
     ).save_pretrained(folder)
     torch.manual_seed(0)

@@ -71,7 +71,10 @@ CASES: dict[str, dict[str, Any]] = {
     "masked-lm": {
         "params": {"candidates": 1},
         "rows": [{"text": "the kettle was not good"}, {"text": "the lamp"}],
-        "outputs": [[[0.0, 1.0, 0.0]], [[0.0, 1.0, 0.0]]],  # of each masked word: no nats, the likeliest token, its nats
+        "outputs": [
+            [[0.0, 1.0, 0.0]],
+            [[0.0, 1.0, 0.0]],
+        ],  # of each masked word: no nats, the likeliest token, its nats
         "broken": [],
         "perfect": 1.0,
     },
