@@ -116,6 +116,8 @@ def suggested_params(name: str, description: Description, options: Mapping[str, 
 def _match(task_name: str, found: Sequence[str]) -> dict[str, str] | None:
     """Ours to theirs, or None when a required column has no likely name among those found."""
     columns = task_class(task_name).columns
+    if not any(column.is_gold for column in columns.values()) and set(found) - {*columns, *SYNONYMS["id"]}:
+        return None  # any text would do for it; more likely a column of gold has a name that is not known here
     lowered = {name.lower(): name for name in reversed(found)}
     matched = {}
     for ours in [*columns, "id"]:

@@ -8,8 +8,9 @@ from tokenizers import Tokenizer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tuneline import curves, devices, layout, packaging
-from tuneline.checkpoints import find_start, load_tokenizer
+from tuneline.checkpoints import Checkpoint, find_start, load_tokenizer
 from tuneline.digests import inputs_digest
+from tuneline.errors import CheckpointError
 from tuneline.examples import Split
 from tuneline.layout import split_file, staged
 from tuneline.log import report
@@ -28,6 +29,7 @@ def run(params: Sections) -> None:
     devices.lease("fine-tune", params.train.device)
     digest = inputs_digest("fine-tune", params.dump())
     checkpoint = find_start(params.model, layout.VOCABULARY)
+    _check_tokenized_with(checkpoint)
     labels = json.loads((layout.VOCABULARY / "labels.json").read_text(encoding="utf-8"))
     train, validation = _split("train"), _split("validation")
     model = initial_model(checkpoint, params.task.head(labels), params.model, params.train.seed)
@@ -60,6 +62,16 @@ def run(params: Sections) -> None:
     shutil.rmtree(checkpoints, ignore_errors=True)
     scores = ", ".join(f"{name} {value:.4f}" for name, value in trained.best.items())
     report("fine-tune", f"{trained.steps:,} steps over {len(train[1]):,} rows; validation: {scores or 'none'}")
+
+
+def _check_tokenized_with(checkpoint: Checkpoint) -> None:
+    """CheckpointError when the name in params meant other weights in tokenize: a branch or an alias moves."""
+    known = json.loads(layout.CHECKPOINT.read_text(encoding="utf-8"))
+    if known["sha256"] != checkpoint.sha256:
+        raise CheckpointError(
+            f"model.checkpoint: is {checkpoint.name} now, with other weights than {known['name']} had in tokenize. "
+            "Name a version, which does not move, or run dvc repro --force tokenize and then dvc repro."
+        )
 
 
 def _tokenizer(params: Sections) -> Tokenizer:

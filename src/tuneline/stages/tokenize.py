@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from tuneline import layout
-from tuneline.checkpoints import TOKENIZER_FILES, find_checkpoint, load_tokenizer
+from tuneline.checkpoints import TOKENIZER_FILES, find_checkpoint, find_start, load_tokenizer
 from tuneline.layout import SPLITS, split_file, staged
 from tuneline.log import report
 from tuneline.params import Sections
@@ -54,18 +54,19 @@ def run(params: Sections) -> None:
 
 
 def _put_tokenizer(vocabulary: Path, params: Sections) -> None:
-    """The tokenizer's files: trained on the training texts, or those of the checkpoint."""
-    if params.model.configuration is not None:
-        check_max_length(params.tokenize.max_length, params.model.configuration)
-    if params.tokenize.tokenizer is not None:
-        save(trained(params.tokenize.tokenizer, list(_texts(params.task))), vocabulary)
-        return
-    checkpoint = find_checkpoint(params.model)
-    if params.model.configuration is None:
-        check_max_length(params.tokenize.max_length, checkpoint.config)
-    for name in TOKENIZER_FILES:
-        if (checkpoint.folder / name).is_file():
-            shutil.copyfile(checkpoint.folder / name, vocabulary / name)
+    """The tokenizer's files, trained on the training texts or the checkpoint's; and what training starts from."""
+    model, tokenize = params.model, params.tokenize
+    if tokenize.tokenizer is not None:
+        save(trained(tokenize.tokenizer, list(_texts(params.task))), vocabulary)
+    else:
+        folder = find_checkpoint(model).folder
+        for name in TOKENIZER_FILES:
+            if (folder / name).is_file():
+                shutil.copyfile(folder / name, vocabulary / name)
+    start = find_start(model, vocabulary)
+    check_max_length(tokenize.max_length, model.configuration or start.config)
+    facts = {"name": start.name, "sha256": start.sha256}
+    (vocabulary / layout.CHECKPOINT.name).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def _texts(task: Task) -> Iterator[str]:
