@@ -15,18 +15,11 @@ from peft import PeftModel
 from transformers import set_seed
 
 from tuneline.adapters import save_adapter, with_adapter
-from tuneline.checkpoints import Checkpoint, find_checkpoint, load_tokenizer, tokenizer_config
+from tuneline.checkpoints import Checkpoint, load_tokenizer, tokenizer_config
 from tuneline.errors import CheckpointError, did_you_mean
 from tuneline.log import report
 from tuneline.params import Lora, Model
 from tuneline.tasks.base import Head
-
-
-def find_start(model: Model, vocabulary: Path) -> Checkpoint:
-    """What training starts from: the checkpoint, or the tokenizer in `vocabulary` and no weights at all."""
-    if model.configuration is None:
-        return find_checkpoint(model)
-    return Checkpoint(f"a {model.configuration['model_type']} configuration", vocabulary, "configuration", "none")
 
 
 def initial_model(checkpoint: Checkpoint, head: Head, model: Model, seed: int, lora: Lora | None = None) -> Any:

@@ -127,25 +127,34 @@ def referenced_version(client: MlflowClient, reference: Reference) -> ModelVersi
 def fetched(text: str) -> tuple[str, Path]:
     """models:/NAME/VERSION of the model that a text names, and the folder with its files, brought here if need be.
     TrackingError when there is no such model, or its files are not what was registered."""
-    version = referenced_version(connect(), Reference.parse(text))
+    client = connect()
+    version = referenced_version(client, Reference.parse(text))
     folder = layout.STATE / "registry" / version.name / str(version.version)
     wanted = version.tags.get(MODEL_DIGEST)
     if not folder.is_dir() or tree_digest(folder) != wanted:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        try:
-            download_artifacts(artifact_uri=f"models:/{version.name}/{version.version}", dst_path=str(folder))
-        except Exception as error:  # MLflow and the artifact stores each have their own
-            raise TrackingError(
-                f"{version.name} version {version.version}: its files cannot be fetched from {version.source}: "
-                f"{str(error).partition(chr(10))[0]}. Bring them back, or use another version."
-            ) from error
-        if wanted and tree_digest(folder) != wanted:
-            raise TrackingError(
-                f"{version.name} version {version.version}: the files at {version.source} are not those that were "
-                "registered (their digest differs). Bring them back, or use another version."
-            )
+        with tempfile.TemporaryDirectory(dir=folder.parent) as place:
+            found = _download(client, version, place)
+            if wanted and tree_digest(found) != wanted:
+                raise TrackingError(
+                    f"{version.name} version {version.version}: the files at {version.source} are not those that were "
+                    "registered (their digest differs). Bring them back, or use another version."
+                )
+            found.rename(folder)
     return f"models:/{version.name}/{version.version}", folder
+
+
+def _download(client: MlflowClient, version: ModelVersion, place: str) -> Path:
+    """The files of a version under a folder. By a models:/ address MLflow would put one of its own among them."""
+    try:
+        source = client.get_model_version_download_uri(version.name, version.version)
+        return Path(download_artifacts(artifact_uri=source, dst_path=place))
+    except Exception as error:  # MLflow and the artifact stores each have their own
+        raise TrackingError(
+            f"{version.name} version {version.version}: its files cannot be fetched from {version.source}: "
+            f"{str(error).partition(chr(10))[0]}. Bring them back, or use another version."
+        ) from error
 
 
 def _why_not_found(client: MlflowClient, reference: Reference) -> str:

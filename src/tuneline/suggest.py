@@ -132,10 +132,13 @@ def suggested_params(name: str, description: Description, options: Mapping[str, 
 def _match(task_name: str, description: Description) -> dict[str, str] | None:
     """Ours to theirs, or None when a required column has no likely name among those found."""
     columns = task_class(task_name).columns
+    found = description.columns
     if description.format == "parallel" and columns.keys() == {"source", "target"}:
-        languages = [name for name in description.columns if name not in columns]
+        languages = [name for name in found if name not in columns]
         return dict(zip(columns, languages, strict=True))  # the direction shows, and is turned round with ease
-    lowered = {name.lower(): name for name in reversed(description.columns)}
+    if not any(column.is_gold for column in columns.values()) and set(found) - {*columns, *SYNONYMS["id"]}:
+        return None  # any text would do for it; more likely a column of gold has a name that is not known here
+    lowered = {name.lower(): name for name in reversed(found)}
     matched = {}
     for ours in [*columns, "id"]:
         synonyms = SYNONYMS.get(ours, (ours,))

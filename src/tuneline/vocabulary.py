@@ -58,7 +58,7 @@ def _wordpiece(params: TrainedTokenizer, texts: Sequence[str]) -> Tokenizer:
 
     def untrained(vocabulary: dict[str, int]) -> Tokenizer:
         tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=UNKNOWN))
-        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=params.lowercase)
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=params.lowercase, strip_accents=False)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.WordPiece()
         return tokenizer

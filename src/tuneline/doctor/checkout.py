@@ -102,12 +102,13 @@ def params() -> Iterator[Check]:
     try:
         from tuneline.params import read_params  # noqa: PLC0415
 
-        model = read_params("model").model
+        params = read_params("model", "tokenize")
     except (PipelineError, ImportError) as error:
         yield Check("params.yaml", "problem", str(error), "see docs/params.md and recipes/")
         return
     yield Check("params.yaml", "ok", "valid")
-    yield checkpoint(model)
+    if params.tokenize.tokenizer is None:  # else nothing of a checkpoint is read
+        yield checkpoint(params.model)
 
 
 def checkpoint(model: "Model") -> Check:

@@ -41,7 +41,7 @@ class TrainedTokenizer(Section):
 
     type: Literal["wordpiece", "bpe"]
     """wordpiece as BERT has it, or bpe over bytes as GPT-2 has it (no text is unknown to it)."""
-    vocab_size: int = Field(8000, ge=300, le=1_000_000)
+    vocab_size: int = Field(8000, ge=100, le=1_000_000)
     """Tokens of its vocabulary, five special ones included."""
     lowercase: bool = False
     """Whether it reads everything in lower case."""

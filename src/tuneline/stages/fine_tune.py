@@ -14,14 +14,16 @@ from tokenizers import Tokenizer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tuneline import curves, devices, host, layout, packaging
-from tuneline.checkpoints import load_tokenizer
+from tuneline.checkpoints import Checkpoint, load_tokenizer
+from tuneline.errors import CheckpointError
 from tuneline.examples import Split
 from tuneline.layout import split_file, staged
 from tuneline.lineage import inputs_digest
 from tuneline.log import report
-from tuneline.modelling import find_start, initial_model, save_model
+from tuneline.modelling import initial_model, save_model
 from tuneline.params import Sections
 from tuneline.parquet import read_rows
+from tuneline.starts import find_start
 from tuneline.tokenizing import asked_lengths, check_lengths
 from tuneline.tracking import LiveRun
 from tuneline.training import fine_tune
@@ -35,6 +37,7 @@ def run(params: Sections) -> None:
     devices.lease("fine-tune", params.train.device)
     digest = inputs_digest("fine-tune", params.dump())
     checkpoint = find_start(params.model, layout.VOCABULARY)
+    _check_tokenized_with(checkpoint)
     labels = json.loads((layout.VOCABULARY / "labels.json").read_text(encoding="utf-8"))
     train, validation = _split("train"), _split("validation")
     task = params.task.informed(train[1])
@@ -71,6 +74,16 @@ def run(params: Sections) -> None:
     (checkpoints / FINISHED).touch()
     scores = ", ".join(f"{name} {value:.4f}" for name, value in trained.best.items())
     report("fine-tune", f"{trained.steps:,} steps over {len(train[1]):,} rows; validation: {scores or 'none'}")
+
+
+def _check_tokenized_with(checkpoint: Checkpoint) -> None:
+    """CheckpointError when the name in params meant other weights in tokenize: a branch or an alias moves."""
+    known = json.loads(layout.CHECKPOINT.read_text(encoding="utf-8"))
+    if known["sha256"] != checkpoint.sha256:
+        raise CheckpointError(
+            f"model.checkpoint: is {checkpoint.name} now, with other weights than {known['name']} had in tokenize. "
+            "Name a version, which does not move, or run dvc repro --force tokenize and then dvc repro."
+        )
 
 
 def _tokenizer(params: Sections) -> Tokenizer:

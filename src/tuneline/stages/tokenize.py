@@ -14,6 +14,7 @@ from tuneline.layout import SPLITS, split_file, staged
 from tuneline.log import report, warn
 from tuneline.params import Sections
 from tuneline.parquet import read_batches, schema_of, write_rows
+from tuneline.starts import find_start
 from tuneline.tasks.base import Row, Task
 from tuneline.tokenizing import (
     Lengths,
@@ -76,19 +77,19 @@ def _warn_of_cuts(task: Task, train: Mapping[str, Any]) -> None:
 
 
 def _put_tokenizer(vocabulary: Path, params: Sections) -> None:
-    """The tokenizer's files: trained on the training texts, or those of the checkpoint."""
-    asked = asked_lengths(params.task, params.tokenize.max_length)
-    if params.model.configuration is not None:
-        check_lengths(asked, params.model.configuration)
-    if params.tokenize.tokenizer is not None:
-        save(trained(params.tokenize.tokenizer, list(_texts(params.task))), vocabulary)
-        return
-    checkpoint = find_checkpoint(params.model)
-    if params.model.configuration is None:
-        check_lengths(asked, checkpoint.config)
-    for name in TOKENIZER_FILES:
-        if (checkpoint.folder / name).is_file():
-            shutil.copyfile(checkpoint.folder / name, vocabulary / name)
+    """The tokenizer's files, trained on the training texts or the checkpoint's; and what training starts from."""
+    model, tokenize = params.model, params.tokenize
+    if tokenize.tokenizer is not None:
+        save(trained(tokenize.tokenizer, list(_texts(params.task))), vocabulary)
+    else:
+        folder = find_checkpoint(model).folder
+        for name in TOKENIZER_FILES:
+            if (folder / name).is_file():
+                shutil.copyfile(folder / name, vocabulary / name)
+    start = find_start(model, vocabulary)
+    check_lengths(asked_lengths(params.task, tokenize.max_length), model.configuration or start.config)
+    facts = {"name": start.name, "sha256": start.sha256}
+    (vocabulary / layout.CHECKPOINT.name).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def _texts(task: Task) -> Iterator[str]:
