@@ -21,10 +21,12 @@ PASSWORD = "s3cret"  # of the databases
 
 
 @pytest.fixture
-def site(tmp_path: Path, toy_checkpoint: Path) -> Site:
+def site(tmp_path: Path, toy_checkpoint: Path) -> Iterator[Site]:
     site = make_site(tmp_path, toy_checkpoint)
     site.extra = {"PREFECT_API_URL": "", "MLFLOW_TRACKING_URI": ""}  # nothing is told that `up` should find itself
-    return site
+    yield site
+    for name in list(site.programs):
+        site.stop(name)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
