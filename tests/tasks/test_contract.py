@@ -27,7 +27,7 @@ from tuneline.training import fine_tune
 
 # For each task: params, sound rows, outputs that say exactly the gold of these rows, and rows that are broken. A task
 # with several problems has a case for each: the name goes on after a comma. perfect: the best value of the metric that
-# decides, where that is not 1 (or 0, where lower is better).
+# decides, where that is not 1 (or 0, where lower is better). learned: the rows to overfit, where not all can be.
 CASES: dict[str, dict[str, Any]] = {
     "text-classification": {
         "params": {"label_names": ["bad", "good"]},
@@ -136,12 +136,13 @@ CASES: dict[str, dict[str, Any]] = {
     "causal-lm": {
         "params": {},
         "rows": [{"text": "the kettle was good"}, {"text": "lovely lamp"}],
+        "learned": [{"text": "the kettle was good"}],  # which of two texts begins cannot be known
         "outputs": [[[0.0, 1.0, 0.0]] * 5, [[0.0, 1.0, 0.0]] * 3],  # of each word and of the end
         "broken": [],
         "perfect": 1.0,
     },
     "seq2seq": {
-        "params": {"goal": "translation"},
+        "params": {"goal": "translation", "max_target_length": 16},
         "rows": [
             {"source": "the kettle was good", "target": ["it was the very good kettle"]},
             {"source": "a lamp", "target": ["lovely lamp it is", "the lamp is not bad"]},
@@ -262,10 +263,10 @@ def untrained(case: dict[str, Any], checkpoint: Path) -> Predictor:
 
 
 def test_a_tiny_model_overfits_eight_rows(case: dict[str, Any], toy_checkpoint: Path, tmp_path: Path) -> None:
-    start, rows = untrained(case, toy_checkpoint), (case["rows"] * 8)[:8]
+    start, rows = untrained(case, toy_checkpoint), (case.get("learned", case["rows"]) * 8)[:8]
     task, labels, tokenizer = start.task, start.labels, start.tokenizer
     assert tokenizer is not None
-    params = Train(learning_rate=0.005, num_train_epochs=40, per_device_train_batch_size=8, threads=1)
+    params = Train(learning_rate=0.005, num_train_epochs=200, per_device_train_batch_size=8, threads=1)
     split = task.encode(tokenizer, rows, labels), rows
     trained = fine_tune(
         start.model, task, labels, tokenizer, params, split, ([], []), checkpoints=tmp_path / "c", callbacks=[]
