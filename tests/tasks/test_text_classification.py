@@ -212,9 +212,9 @@ def trained(which: Any, labels: list[str], rows: list[dict[str, Any]], checkpoin
     tokenizer = load_tokenizer(checkpoint)
     split = (which.encode(tokenizer, rows, labels), rows)
     model = initial_model(find_checkpoint(Model(checkpoint=str(checkpoint))), which.head(labels),
-                          Model(dropout=0.0, attention_dropout=0.0), 0)  # fmt: skip
-    params = Train(learning_rate=0.005, num_train_epochs=40, per_device_train_batch_size=8, threads=1,
-                   early_stopping_patience=40)  # fmt: skip
+                          Model(dropout=0.0, attention_dropout=0.0), 1)  # fmt: skip
+    params = Train(learning_rate=0.002, num_train_epochs=100, per_device_train_batch_size=8, threads=1, seed=1,
+                   early_stopping_patience=100)  # fmt: skip
     return fine_tune(model, which, labels, tokenizer, params, split, split, checkpoints=folder, callbacks=[])
 
 
