@@ -4,8 +4,7 @@
     python benchmarks/augmentation.py effect TRAIN.tsv TEST.tsv [--rows 400] [--test-rows 400] [--seeds 3]
 
 cost reads rows of three tasks, made of the packaged sample, as training does: as they are on disk, and edited and
-encoded anew. It prints microseconds of processor time a row, the median over rounds and
-their range.
+encoded anew. It prints microseconds of processor time a row: the median over rounds, and their range.
 
 effect fine-tunes all-MiniLM-L6-v2 on a few rows of a two-column file (text, tab, label; no header), plain and with each
 kind of augmentation, and scores the same test rows as they are and with typos. Each seed draws its own rows. It
