@@ -93,6 +93,14 @@ def test_rows_that_are_gone_or_other_ones_are_not_scored(
         score_on_rows_of(client, champion, folder)
 
 
+def test_a_champion_whose_files_are_gone_is_said(client: MlflowClient, toy_checkpoint: Path, tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "a", toy_checkpoint, ["bad", "good"])
+    champion = registered(client, folder)
+    shutil.rmtree(next((tmp_path / "mlartifacts").rglob("model")))
+    with pytest.raises(Unscorable, match=r"tuneline\.json cannot be fetched"):
+        score_on_rows_of(client, champion, folder)
+
+
 def test_a_champion_that_cannot_be_compared_stays_and_the_decision_says_why(
     client: MlflowClient, toy_checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -58,6 +58,10 @@ class OldRows:
     challenger: float | None
     champion: float | None  # what it was recorded with
 
+    @property
+    def scored(self) -> bool:
+        return self.challenger is not None
+
     def tags(self) -> dict[str, str]:
         """As tags of the challenger's version; every digit is kept."""
         return {OLD_ROWS + name: json.dumps(value, ensure_ascii=False) for name, value in asdict(self).items()}

@@ -56,7 +56,7 @@ def score_version(version: ModelVersion, rows: Sequence[Row], labels: Sequence[s
 def score_on_rows_of(client: MlflowClient, champion: ModelVersion, folder: Path) -> dict[str, float]:
     """Scores of the model in the folder on the test rows that the champion was scored on.
 
-    Unscorable when these rows are gone, or the champion is of another task or has other labels.
+    Unscorable when these rows or its files are gone, or the champion is of another task or has other labels.
     """
     with tempfile.TemporaryDirectory() as scratch:
         rows = _test_rows(client, champion, Path(scratch))
@@ -92,7 +92,10 @@ def _test_rows(client: MlflowClient, version: ModelVersion, scratch: Path) -> li
 
 
 def _downloaded(uri: str, folder: Path) -> Path:
-    return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+    try:
+        return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+    except Exception as error:  # MLflow and each artifact store have their own
+        raise Unscorable(f"{uri} cannot be fetched: {str(error).partition(chr(10))[0]}") from error
 
 
 def _same_labels(then: Sequence[str], now: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from tuneline import layout
@@ -17,9 +18,11 @@ def show(console: Console) -> None:
     evaluation, registration = _json(layout.EVALUATION), _json(layout.REGISTRATION)
     name, decision = registration["name"], registration["decision"]
     console.print(_metrics(evaluation))
-    console.print(_kept(evaluation["forgetting"], registration["old_rows"]), highlight=False, soft_wrap=True)
     console.print(
-        f"[bold]{name} version {registration['version']}: {decision['outcome']}[/] ({decision['reason']})\n"
+        _kept(evaluation["forgetting"], registration["old_rows"]), markup=False, highlight=False, soft_wrap=True
+    )
+    console.print(
+        f"[bold]{name} version {registration['version']}: {decision['outcome']}[/] ({escape(decision['reason'])})\n"
         f"Report: {layout.REPORT.resolve().as_uri()}\n\nNext:\n"
         "  source .venv/bin/activate\n"
         "  mlflow ui --backend-store-uri sqlite:///mlflow.db       runs, curves and the registry\n"

@@ -127,15 +127,15 @@ def _on_old_rows(
 ) -> registry.OldRows | None:
     """This version on the champion's own test rows. None where those are today's, or there is no champion.
 
-    What was found once stands in the version's tags and is not computed again. It stays when the version becomes
-    the champion itself.
+    A score stands in the version's tags and is not computed again. It stays when the version becomes the champion
+    itself.
     """
     champion, known = registry.champion(client, version.name), registry.recorded_old_rows(version)
     if champion is None or champion.version == version.version:
         return known
     if champion.tags.get(registry.TEST_DIGEST) == test_digest:
         return None
-    if known and (known.champion_version, known.metric) == (int(champion.version), metric):
+    if known and known.scored and (known.champion_version, known.metric) == (int(champion.version), metric):
         return known
     scores, problem = {}, ""
     try:
