@@ -94,7 +94,7 @@ def _put_tokenizer(vocabulary: Path, params: Sections) -> None:
 
 def _texts(task: Task) -> Iterator[str]:
     """All that a training row says in words, column by column."""
-    columns = [name for name, column in task.columns.items() if column.kind in ("text", "words")]
+    columns = [name for name, column in task.columns.items() if column.is_text]
     for rows in read_batches(split_file(layout.VALIDATED, "train"), columns=columns):
         for row in rows:
             for text in filter(None, row.values()):
