@@ -30,7 +30,6 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")  # MLflow sets it: restore it
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # a lease sets it
-    register._rescoring.cache_clear()
     return tracking.connect()
 
 
