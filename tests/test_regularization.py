@@ -311,10 +311,10 @@ def test_what_this_model_cannot_have_is_refused_at_once(toy_checkpoint: Path, tm
 
 
 def test_r_drop_draws_two_passes_together(toy_checkpoint: Path, tmp_path: Path) -> None:
-    """With dropout on, two passes of the trained model differ less than without R-Drop."""
+    """With dropout on, two passes differ less than without R-Drop, before the model is sure of all rows anyway."""
 
     def spread(options: dict[str, Any]) -> float:
-        trained = train(toy_checkpoint, tmp_path / str(len(options)), num_train_epochs=8, regularization=options)
+        trained = train(toy_checkpoint, tmp_path / str(len(options)), num_train_epochs=3, regularization=options)
         batch = Predictor(TASK, LABELS, trained.model, None).collate(split(toy_checkpoint, 30)[0])
         gold = batch.pop("labels")
         torch.manual_seed(0)
@@ -323,4 +323,4 @@ def test_r_drop_draws_two_passes_together(toy_checkpoint: Path, tmp_path: Path) 
             passes = [(model(**batch).logits, model(**batch).logits) for _ in range(5)]
         return sum(float(class_divergence(*pair, gold)) for pair in passes)
 
-    assert spread({"r_drop_alpha": 5.0}) < spread({})
+    assert spread({"r_drop_alpha": 100.0}) < spread({})
