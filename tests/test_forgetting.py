@@ -1,5 +1,6 @@
 """What a model kept of its base: all of it when nothing changed, less when its weights did."""
 
+import json
 import math
 import shutil
 from pathlib import Path
@@ -18,24 +19,26 @@ from tuneline.inference import Predictor
 from tuneline.modelling import initial_model
 from tuneline.params import Forgetting, Model
 from tuneline.tasks.base import Head
-from tuneline.tasks.text_classification import TextClassification
+from tuneline.tasks.text_classification.single_label import SingleLabelClassification
 
 LABELS = ["bad", "good"]
-TASK = TextClassification(name="text-classification")
+TASK = SingleLabelClassification.model_validate({"name": "text-classification"})
 WHOLE = {"similarity_agreement": 1.0, "cka_mean": 1.0, "cka_last": 1.0}
 
 
-class CausalLm(TextClassification):
+class CausalLm(SingleLabelClassification):
     def head(self, labels: Any) -> Head:
         return Head("AutoModelForCausalLM")
 
 
-class MaskedLm(TextClassification):
+class MaskedLm(SingleLabelClassification):
     def head(self, labels: Any) -> Head:
         return Head("AutoModelForMaskedLM")
 
 
-def kept(model: Any, base: Path, task: TextClassification = TASK, sha256: str | None = "recorded") -> dict[str, Any]:
+def kept(
+    model: Any, base: Path, task: SingleLabelClassification = TASK, sha256: str | None = "recorded"
+) -> dict[str, Any]:
     params = Model(checkpoint=str(base))
     recorded = find_checkpoint(params).sha256 if sha256 == "recorded" else sha256
     return forgetting.measure(Predictor(task, LABELS, model, None), base, params, recorded, Forgetting(), 32)
@@ -143,6 +146,9 @@ def test_a_base_without_a_language_model_head_has_no_loss_before(with_mask: Path
 def test_a_tokenizer_without_a_mask_token_is_said(toy_checkpoint: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
     shutil.copytree(toy_checkpoint, base)
+    config = json.loads((base / "tokenizer_config.json").read_text())
+    del config["mask_token"]
+    (base / "tokenizer_config.json").write_text(json.dumps(config))
     model = small_bert(base)
     model.save_pretrained(base)
     assert "no mask token" in kept(model, base, MaskedLm(name="text-classification"))["not_measured"][0]
