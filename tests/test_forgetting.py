@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from tuneline import forgetting
-from tuneline.checkpoints import find_checkpoint, load_tokenizer
+from tuneline.checkpoints import NO_WEIGHTS, find_checkpoint, load_tokenizer
 from tuneline.digests import file_digest
 from tuneline.errors import ParamsError
 from tuneline.inference import Predictor
@@ -36,9 +36,7 @@ class MaskedLm(SingleLabelClassification):
         return Head("AutoModelForMaskedLM")
 
 
-def kept(
-    model: Any, base: Path, task: SingleLabelClassification = TASK, sha256: str | None = "recorded"
-) -> dict[str, Any]:
+def kept(model: Any, base: Path, task: SingleLabelClassification = TASK, sha256: str = "recorded") -> dict[str, Any]:
     params = Model(checkpoint=str(base))
     recorded = find_checkpoint(params).sha256 if sha256 == "recorded" else sha256
     return forgetting.measure(Predictor(task, LABELS, model, None), base, params, recorded, Forgetting(), 32)
@@ -156,7 +154,7 @@ def test_a_tokenizer_without_a_mask_token_is_said(toy_checkpoint: Path, tmp_path
 
 def test_without_the_base_it_is_said_why(toy_checkpoint: Path) -> None:
     model = classifier(toy_checkpoint)
-    for sha256, reason in ((None, "started from no weights"), ("0" * 64, "holds other weights")):
+    for sha256, reason in ((NO_WEIGHTS, "started from no weights"), ("0" * 64, "holds other weights")):
         found = kept(model, toy_checkpoint, sha256=sha256)
         assert found["metrics"] == {}
         assert reason in found["not_measured"][0]

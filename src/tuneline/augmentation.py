@@ -20,10 +20,10 @@ from tokenizers import Tokenizer
 
 from tuneline.errors import ParamsError
 from tuneline.params import Augmentation
-from tuneline.tasks.base import Row, Task
+from tuneline.tasks.base import MASKS, Row, Task
 
 WORD = re.compile(r"\S+")
-MASKS = ("[MASK]", "<mask>", "<mask_1>")  # as BERT, RoBERTa and Pegasus and their kin write it
+PEGASUS_MASK = "<mask_1>"
 SHOWN = 3  # examples in the report
 TRIED = 100  # rows that are tried for them
 LEAD = 80  # characters that an example shows before the first edit
@@ -70,7 +70,7 @@ def mask_word(tokenizer: Tokenizer) -> str | None:
     """The word that this tokenizer reads as its mask token, or as its unknown token; None where it has neither."""
     special = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
     unknown = getattr(tokenizer.model, "unk_token", None)
-    return next((word for word in (*MASKS, unknown) if word in special), None)
+    return next((word for word in (*MASKS, PEGASUS_MASK, unknown) if word in special), None)
 
 
 class Editor:

@@ -39,6 +39,10 @@ class PadBatch:
             batch["decoder_input_ids"] = self.shifted(labels=batch["labels"])
         return batch
 
+    def on(self, device: torch.device, features: Sequence[Feature]) -> dict[str, torch.Tensor]:
+        """A batch on a device."""
+        return {name: tensor.to(device) for name, tensor in self(features).items()}
+
     def _column(self, name: str, values: list[Any]) -> torch.Tensor:
         if not isinstance(values[0], list):
             return torch.tensor(values)
@@ -56,6 +60,12 @@ def logits_of(head: Head, outputs: Mapping[str, torch.Tensor], attention_mask: t
         return outputs[head.outputs[0]]
     stacked = torch.stack([outputs[name].float() for name in head.outputs], dim=1)
     return stacked.masked_fill(attention_mask[:, None] == 0, OUT_OF_REACH)
+
+
+def token_means(states: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """Mean over the tokens of each row, without padding: (batch, ..., tokens, d) to (batch, ..., d)."""
+    mask = attention_mask.reshape(len(states), *[1] * (states.dim() - 3), -1, 1)
+    return (states * mask).sum(dim=-2) / mask.sum(dim=-2)
 
 
 def by_length(features: Sequence[Feature], batch_size: int) -> Iterator[list[int]]:

@@ -21,6 +21,7 @@ from tuneline.errors import CheckpointError
 
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
+NO_WEIGHTS = "none"  # in place of a digest, where training starts from a configuration
 FILES = ["config.json", WEIGHTS, "model.safetensors.index.json", "model-*.safetensors", TOKENIZER]
 FILES += ["tokenizer_config.json", "special_tokens_map.json", "generation_config.json"]
 REGISTRY = "models:/"
@@ -59,7 +60,7 @@ class Checkpoint:
     name: str
     folder: Path
     origin: str  # "local folder", "hub cache", "package NAME", "hub", "registry", "configuration"
-    sha256: str  # of model.safetensors, or over the shards; "none" where there are no weights
+    sha256: str  # of model.safetensors, or over the shards; NO_WEIGHTS where there are none
 
     @property
     def config(self) -> dict[str, Any]:

@@ -12,21 +12,25 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
-from torch.nn import functional
 
-from tuneline.batching import PadBatch, by_length
-from tuneline.checkpoints import Checkpoint, find_checkpoint, load_tokenizer
+from tuneline.batching import PadBatch, by_length, token_means
+from tuneline.checkpoints import NO_WEIGHTS, Checkpoint, find_checkpoint, load_tokenizer
 from tuneline.digests import file_digest
 from tuneline.errors import CheckpointError, ParamsError
 from tuneline.general import pinned_lines
 from tuneline.inference import BATCH_SIZE, Predictor
+from tuneline.likelihoods import scored
+from tuneline.losses import Shape, cross_entropy, terms
 from tuneline.metrics.similarity import linear_cka, similarity_agreement
+from tuneline.optimization import encoder_of
 from tuneline.params import Forgetting, Model
-from tuneline.tasks.base import IGNORED_LABEL, Feature
+from tuneline.tasks.base import IGNORED_LABEL, Feature, Head
+from tuneline.weights import read_weights
 
 GENERAL_TEXT = Path(__file__).parent / "general.txt"
 FEWEST_SENTENCES = 50  # with fewer, chance moves the numbers more than training does
 PASSES = 7  # a masked model reads a sentence so often, another seventh of its tokens hidden each time
+LANGUAGE_MODEL = Head("", answers="nats")  # of any class: it is asked for the loss of the labelled tokens
 DIGITS = 6  # more are noise of the arithmetic
 
 
@@ -47,12 +51,12 @@ def _text_path(options: Forgetting) -> Path:
 
 
 def measure(
-    predictor: Predictor, folder: Path, base: Model, base_sha256: str | None, options: Forgetting, max_length: int
+    predictor: Predictor, folder: Path, base: Model, base_sha256: str, options: Forgetting, max_length: int
 ) -> dict[str, Any]:
     """What evaluation.json says of forgetting.
 
-    folder: of the fine-tuned model; base_sha256: of the weights that its training started from, None where it
-    started from none. Sentences are cut at max_length tokens. Where nothing can be compared, `metrics` is empty and
+    folder: of the fine-tuned model; base_sha256: of the weights that its training started from, or
+    NO_WEIGHTS. Sentences are cut at max_length tokens. Where nothing can be compared, `metrics` is empty and
     `not_measured` says why.
     """
     sentences = general_sentences(options)
@@ -72,9 +76,9 @@ def measure(
     return {"metrics": _rounded(kept), "cka": [round(value, DIGITS) for value in cka], **about, "not_measured": gaps}
 
 
-def _base(base: Model, sha256: str | None) -> Checkpoint:
+def _base(base: Model, sha256: str) -> Checkpoint:
     """The checkpoint that training started from. CheckpointError when it is another now, or gone, or never was."""
-    if sha256 is None:
+    if sha256 == NO_WEIGHTS:
         raise CheckpointError("The model started from no weights, so there was nothing to forget.")
     checkpoint = find_checkpoint(base)
     if checkpoint.sha256 != sha256:
@@ -88,10 +92,8 @@ def _base(base: Model, sha256: str | None) -> Checkpoint:
 def _base_model(checkpoint: Checkpoint, auto_class: str) -> tuple[Any, list[str]]:
     """The base as it was, and the weights of a language-model head that it lacks. Other heads are left out."""
     name = auto_class if auto_class in GUESSES else "AutoModel"
-    model, loading = getattr(transformers, name).from_pretrained(
-        checkpoint.folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-    )
-    return model.eval(), sorted(loading["missing_keys"])
+    model, missing = read_weights(checkpoint.folder, name)
+    return model.eval(), sorted(missing)
 
 
 def _kept(before: NDArray[Any], after: NDArray[Any]) -> tuple[dict[str, float], list[float], list[str]]:
@@ -111,7 +113,7 @@ class Reader:
     """A model and the general sentences as its own tokenizer writes them."""
 
     def __init__(self, model: Any, folder: Path, sentences: Sequence[str], max_length: int) -> None:
-        self.model = model.get_base_model() if hasattr(model, "get_base_model") else model  # of a PEFT wrapper
+        self.model = model
         self.folder = folder
         tokenizer = load_tokenizer(folder)
         tokenizer.enable_truncation(max_length)
@@ -121,21 +123,16 @@ class Reader:
         ]
         self.collate = PadBatch(model.config.pad_token_id or 0)
 
-    def encoder(self) -> Any:
-        """What turns tokens into states: the encoder of an encoder-decoder, else the body below the head."""
-        return self.model.get_encoder() if self.model.config.is_encoder_decoder else self.model.base_model
-
     def states(self) -> NDArray[np.float32]:
         """Mean over the tokens of each sentence: (sentences, layers + 1, d). The first ones are the embeddings."""
         found: list[Any] = [None] * len(self.features)
-        encoder = self.encoder()
+        encoder = encoder_of(self.model)
         with torch.inference_mode():
             for positions in by_length(self.features, BATCH_SIZE):
-                batch = self._batch([self.features[i] for i in positions])
+                batch = self.collate.on(self.model.device, [self.features[i] for i in positions])
                 states = encoder(**batch, output_hidden_states=True).hidden_states
-                mask = batch["attention_mask"][:, None, :, None].float()
                 layers = torch.stack(states, dim=1).float()  # (batch, layers + 1, tokens, d)
-                means = (layers * mask).sum(dim=2) / mask.sum(dim=2).clamp(min=1)
+                means = token_means(layers, batch["attention_mask"])
                 for i, mean in zip(positions, means.cpu().numpy(), strict=True):
                     found[i] = mean
         return np.stack(found)
@@ -145,19 +142,11 @@ class Reader:
         total, count = 0.0, 0
         with torch.inference_mode():
             for positions in by_length(features, BATCH_SIZE):
-                batch = self._batch([features[i] for i in positions])
-                gold = batch.pop("labels")
-                logits = self.model(**batch).logits.float()
-                total += float(
-                    functional.cross_entropy(
-                        logits.flatten(0, 1), gold.flatten(), reduction="sum", ignore_index=IGNORED_LABEL
-                    )
-                )
-                count += int((gold != IGNORED_LABEL).sum())
+                batch = self.collate.on(self.model.device, [features[i] for i in positions])
+                logits, gold = scored(LANGUAGE_MODEL, self.model, batch, batch.pop("labels"))
+                total += float(cross_entropy(logits.float(), gold, Shape()))
+                count += terms(gold)
         return total / count
-
-    def _batch(self, features: Sequence[Feature]) -> dict[str, torch.Tensor]:
-        return {name: tensor.to(self.model.device) for name, tensor in self.collate(features).items()}
 
 
 def _losses(

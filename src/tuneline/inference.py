@@ -119,8 +119,7 @@ class Predictor:
     def _batches(self, features: Sequence[Feature], batch_size: int) -> Iterator[tuple[list[int], Batch, Gold]]:
         """The positions of the features of a batch, the batch, and its gold."""
         for positions in by_length(features, batch_size):
-            collated = self.collate([features[i] for i in positions])
-            batch = {name: tensor.to(self.model.device) for name, tensor in collated.items()}
+            batch = self.collate.on(self.model.device, [features[i] for i in positions])
             yield positions, batch, batch.pop("labels", None)
 
     def _kept(self, batch: Batch, gold: Gold, watch: Watch | None) -> Sequence[Any]:

@@ -20,6 +20,7 @@ from tuneline.errors import CheckpointError, did_you_mean
 from tuneline.log import report
 from tuneline.params import Lora, Model
 from tuneline.tasks.base import Head
+from tuneline.weights import read_weights
 
 
 def initial_model(checkpoint: Checkpoint, head: Head, model: Model, seed: int, lora: Lora | None = None) -> Any:
@@ -46,15 +47,7 @@ def _from_checkpoint(checkpoint: Checkpoint, head: Head, model: Model) -> Starte
     _set_dropout(config, model)
     if head.answers == "texts" and not config.is_encoder_decoder:
         return _doubled(checkpoint, config)
-    return _load(head.auto_class, checkpoint, config)
-
-
-def _load(auto_class: str, checkpoint: Checkpoint, config: Any) -> Started:
-    found, loading = getattr(transformers, auto_class).from_pretrained(
-        checkpoint.folder, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
-        output_loading_info=True,
-    )  # fmt: skip
-    return Started(found, set(loading["missing_keys"]))
+    return Started(*read_weights(checkpoint.folder, head.auto_class, config))
 
 
 def save_model(model: Any, folder: Path, checkpoint: Checkpoint) -> None:
@@ -124,8 +117,8 @@ def _doubled(checkpoint: Checkpoint, config: Any) -> Started:
     decoding = deepcopy(config)
     decoding.is_decoder = decoding.add_cross_attention = True
     try:
-        encoder = _load("AutoModel", checkpoint, config)
-        decoder = _load("AutoModelForCausalLM", checkpoint, decoding)
+        encoder = Started(*read_weights(checkpoint.folder, "AutoModel", config))
+        decoder = Started(*read_weights(checkpoint.folder, "AutoModelForCausalLM", decoding))
         halves = encoder.model, decoder.model
         whole = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(*(half.config for half in halves))
         made = transformers.EncoderDecoderModel(whole, *halves)

@@ -67,6 +67,13 @@ def _embeddings(base: nn.Module) -> Iterator[nn.Parameter]:
             yield parameter
 
 
+def encoder_of(model: Any) -> Any:
+    """What turns tokens into states: the encoder of an encoder-decoder, else the body below the head. An adapter stays
+    in its place."""
+    inside = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return inside.get_encoder() if inside.config.is_encoder_decoder else inside.base_model
+
+
 def in_base(model: nn.Module) -> set[str]:
     """Names of the parameters that belong to the base model, not to the head."""
     base = set(getattr(model, "base_model", model).parameters())

@@ -16,12 +16,12 @@ from torch.nn import functional
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tuneline import packing
-from tuneline.batching import PadBatch
+from tuneline.batching import PadBatch, token_means
 from tuneline.errors import ParamsError
 from tuneline.general import pinned_lines
 from tuneline.likelihoods import scored
 from tuneline.losses import DIVERGENCES, LOSSES, Shape, terms
-from tuneline.optimization import anatomy
+from tuneline.optimization import anatomy, encoder_of
 from tuneline.params import Regularization
 from tuneline.params import Replay as ReplayParams
 from tuneline.tasks.base import Feature, Head, Task
@@ -155,7 +155,8 @@ class Replay:
         return np.random.default_rng((self.seed, *self.drawn))
 
     def _written(self, model: Any, positions: Sequence[int], random: np.random.Generator) -> torch.Tensor:
-        batch = self._batch([self.task.varied(self.features[i], self.tokenizer, random) for i in positions], model)
+        varied = [self.task.varied(self.features[i], self.tokenizer, random) for i in positions]
+        batch = self.collate.on(model.device, varied)
         gold = batch.pop("labels")
         logits, asked = scored(self.head, model, batch, gold)
         return LOSSES[self.head.loss](logits.float(), asked, Shape()) / max(terms(gold), 1)
@@ -163,26 +164,21 @@ class Replay:
     def _moved(self, model: Any, positions: Sequence[int]) -> torch.Tensor:
         start = self.start[torch.as_tensor(positions)].to(model.device)
         model.eval()  # dropout moves an embedding, too, and that is no forgetting
-        now = embeddings(model, self._batch([self.features[i] for i in positions], model))
+        now = embeddings(model, self.collate.on(model.device, [self.features[i] for i in positions]))
         model.train()
         return (1 - functional.cosine_similarity(now, start)).mean()
 
     @torch.no_grad()
     def _embeddings_by_batch(self, model: Any, size: int = 64) -> torch.Tensor:
         model.eval()
-        parts = [self._batch(self.features[i : i + size], model) for i in range(0, len(self.features), size)]
+        starts = range(0, len(self.features), size)
+        parts = [self.collate.on(model.device, self.features[start : start + size]) for start in starts]
         return torch.cat([embeddings(model, batch).cpu() for batch in parts])
-
-    def _batch(self, features: Sequence[Feature], model: Any) -> dict[str, torch.Tensor]:
-        return {name: tensor.to(model.device) for name, tensor in self.collate(features).items()}
 
 
 def embeddings(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Mean over the tokens of the encoder's last layer, (batch, hidden). Padding does not count."""
-    inside = model.get_base_model() if hasattr(model, "peft_config") else model
-    body = inside.get_encoder() if inside.config.is_encoder_decoder else inside.base_model
-    mask = batch["attention_mask"][..., None]
-    return (body(**batch).last_hidden_state * mask).sum(1) / mask.sum(1)
+    return token_means(encoder_of(model)(**batch).last_hidden_state, batch["attention_mask"])
 
 
 def general_texts(params: ReplayParams) -> list[str]:

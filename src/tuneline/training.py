@@ -28,7 +28,7 @@ from tuneline.losses import BALANCED, DIVERGENCES, LOSSES, Shape, terms
 from tuneline.optimization import in_base, parameter_groups
 from tuneline.params import Regularization, Train
 from tuneline.regularization import Replay, check, held_back
-from tuneline.tasks.base import Feature, Task
+from tuneline.tasks.base import Feature, Head, Task
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,14 @@ def fine_tune(
     watching = bool(validation[0])
     last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
     metric = params.metric_for_best_model or task.metric_in_training
-    check(model, task.head(labels), params.regularization)
+    head = task.head(labels)
+    check(model, head, params.regularization)
     stop_early = EarlyStoppingCallback(params.early_stopping_patience, params.early_stopping_threshold)
     trainer = _Trainer(
         task=task,
         labels=labels,
-        shape=_shape(params, train[0], task, labels),
+        head=head,
+        shape=_shape(params, train[0], head, len(labels)),
         tokenizer=tokenizer,
         validation=validation,
         max_length=max_length,
@@ -78,7 +80,7 @@ def fine_tune(
         args=_arguments(params, checkpoints, metric, watching, greater_is_better=task.metrics.get(metric, False)),
         train_dataset=examples,
         eval_dataset=validation[0] if watching else None,
-        data_collator=collator(model, task.head(labels)),
+        data_collator=collator(model, head),
         callbacks=[
             TellEpoch(examples),
             _LogEpochs(),
@@ -115,13 +117,12 @@ class _Trainer(Trainer):
     """The Trainer, with the loss that the head names, and validation by the code that serves the model."""
 
     def __init__(
-        self, *, task: Task, labels: list[str], shape: Shape, tokenizer: Tokenizer, validation: Split,
+        self, *, task: Task, labels: list[str], head: Head, shape: Shape, tokenizer: Tokenizer, validation: Split,
         max_length: int | None, regularization: Regularization, replay: Replay | None, **options: Any,
     ) -> None:  # fmt: skip
-        self.task, self.labels, self.shape, self.validation = task, labels, shape, validation
+        self.task, self.labels, self.head, self.shape, self.validation = task, labels, head, shape, validation
         self.tokenizer, self.max_length = tokenizer, max_length
         self.regularization, self.replay = regularization, replay
-        self.head = task.head(labels)
         self.sum_of_losses = LOSSES[self.head.loss]
         # With a loss function of ours the Trainer counts the labels of a whole step, over accumulated batches.
         super().__init__(compute_loss_func=self.sum_of_losses, **options)
@@ -210,9 +211,8 @@ def _replay(
     return None if replay is None else Replay(model, task, labels, tokenizer, replay, params.seed, max_length)
 
 
-def _shape(params: Train, features: Sequence[Feature], task: Task, labels: Sequence[str]) -> Shape:
-    is_balanced = params.class_weights == "balanced"
-    weights = BALANCED[task.head(labels).loss](features, len(labels)) if is_balanced else None
+def _shape(params: Train, features: Sequence[Feature], head: Head, labels: int) -> Shape:
+    weights = BALANCED[head.loss](features, labels) if params.class_weights == "balanced" else None
     return Shape(params.label_smoothing_factor, weights)
 
 

@@ -36,23 +36,32 @@ def is_adapter(folder: Path) -> bool:
     return (folder / ADAPTER_CONFIG).is_file()
 
 
+def read_weights(folder: Path, auto_class: str, config: Any = None) -> tuple[Any, set[str]]:
+    """A model in float32, and the names of its parameters that the folder lacks. config: in place of the folder's.
+
+    Every model is read here: from safetensors only, and no code from the weights' side runs.
+    """
+    model, loading = getattr(transformers, auto_class).from_pretrained(
+        folder, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
+        output_loading_info=True,
+    )  # fmt: skip
+    return model, set(loading["missing_keys"])
+
+
 def load_model(folder: Path, auto_class: str, facts: Mapping[str, Any]) -> Any:
     """The model of a folder. facts: its tuneline.json.
 
-    Nothing is unpickled and no code from the weights' side runs. CheckpointError when an adapter's checkpoint is not
+    CheckpointError when an adapter's checkpoint is not
     found or has other weights than it was trained on.
     """
-    loader = getattr(transformers, auto_class)
     if not is_adapter(folder):
-        return loader.from_pretrained(folder, use_safetensors=True, trust_remote_code=False)
+        return read_weights(folder, auto_class)[0]
     from peft import PeftModel  # noqa: PLC0415  a folder of whole weights does not need it
 
     base = _found(folder, Base(**facts["base"]))
     config = transformers.AutoConfig.from_pretrained(folder)
     with _quiet():  # the checkpoint lacks the head, which the adapter brings
-        model = loader.from_pretrained(
-            base.folder, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-        )
+        model, _ = read_weights(base.folder, auto_class, config)
     return PeftModel.from_pretrained(model, str(folder), use_safetensors=True)
 
 

@@ -235,7 +235,9 @@ def test_from_plain_lines_to_a_registered_model_that_continues_a_text(project: P
     own = "{max_length: 16, tokenizer: {type: bpe, vocab_size: 300}}"
     (project / "params.yaml").write_text(PARAMS.format(model=nothing, tokenize=own))
     run("dvc", "repro", cwd=project)
-    scores = json.loads((project / layout.EVALUATION).read_text())["metrics"]
+    evaluation = json.loads((project / layout.EVALUATION).read_text())
+    assert "started from no weights" in evaluation["forgetting"]["not_measured"][0]
+    scores = evaluation["metrics"]
     assert scores["perplexity"] < 300 / 2  # of a uniform model
     answer = mlflow.pyfunc.load_model(str(project / layout.MODEL)).predict([lines[0]]).iloc[0]
     assert answer["tokens"] > 1

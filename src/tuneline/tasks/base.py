@@ -23,6 +23,7 @@ Feature = dict[str, Any]
 Prediction = dict[str, Any]
 
 LOSS_OPTIONS = frozenset({"label_smoothing_factor", "class_weights"})  # keys of `train:` that shape a loss
+MASKS = ("[MASK]", "<mask>")  # mask tokens as BERT, RoBERTa and their kin write them
 IGNORED_LABEL = -100  # transformers' losses skip positions with this label
 
 # What a column can hold → its Arrow type. In lists, one cell holds all that belongs to a whole text.

@@ -3,6 +3,7 @@
 {"text": "The kettle broke after two days."}
 """
 
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -44,9 +45,9 @@ class LanguageModel(Task):
         tokenizer.no_truncation()
         self._token(tokenizer)
 
+    @abstractmethod
     def _token(self, tokenizer: Encoder) -> int:
         """The id of the token that the task cannot do without."""
-        raise NotImplementedError
 
     def decode(
         self, outputs: Sequence[NDArray[Any]], features: Sequence[Feature], rows: Sequence[Row], labels: Sequence[str]

@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tuneline.tasks.base import IGNORED_LABEL, Encoder, Feature, Head, Prediction, Row
+from tuneline.tasks.base import IGNORED_LABEL, MASKS, Encoder, Feature, Head, Prediction, Row
 from tuneline.tasks.language_models import LanguageModel, first_known
 
-MASKS = ("[MASK]", "<mask>")
 BEGINS, GOES_ON, NO_WORD = 1, 0, -1  # a word's first piece, its others, special tokens
 HIDDEN, REPLACED = 0.8, 0.1  # shares of the tokens to predict; the rest is left as it is
 
