@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from prefect.client.base import PrefectHttpxSyncClient
 
 from tests.conftest import make_project, run
 from tuneline.leash import end_group, leashed
@@ -124,15 +125,17 @@ class Site:
         for name in starts.keys() - self.programs.keys():
             starts[name]()
 
+    def client(self) -> PrefectHttpxSyncClient:
+        """Asks again when the server says 503, which it does whenever its SQLite is locked for a while."""
+        return PrefectHttpxSyncClient(base_url=f"{self.prefect}/api", timeout=30)
+
     def api(self, path: str, **body: Any) -> Any:
-        reply = httpx.post(f"{self.prefect}/api/{path}", json=body, timeout=30)
-        reply.raise_for_status()
-        return reply.json()
+        with self.client() as client:
+            return client.post(path, json=body).json()
 
     def get(self, path: str) -> Any:
-        reply = httpx.get(f"{self.prefect}/api/{path}", timeout=30)
-        reply.raise_for_status()
-        return reply.json()
+        with self.client() as client:
+            return client.get(path).json()
 
     def submit(self, deployment: str = "fine-tune/fine-tune", **parameters: Any) -> str:
         """The id of a new flow run, created as the UI does it."""
