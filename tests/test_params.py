@@ -58,6 +58,7 @@ def test_an_exponent_without_a_dot_is_a_number(tmp_path: Path) -> None:
         ({"data": {"name": "x", "splits": {"validation": 0.5, "test": 0.5}}}, "leave no rows to train on"),
         ({"register": {"name": "x", "metric": "acuracy"}}, r"register\.metric: .*Did you mean 'accuracy'\?"),
         ({"model": {"sha256": "abc"}}, r"model\.sha256: .*pattern"),
+        ({"train": {"lora": {}}, "model": {"configuration": {"model_type": "bert"}}}, r"train\.lora: .*by chance"),
     ],
 )
 def test_a_slip_is_named_by_its_path(sections: dict[str, object], said: str) -> None:

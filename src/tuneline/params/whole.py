@@ -89,6 +89,11 @@ class Params(BaseModel):
                 "tokenize.tokenizer: the weights of a checkpoint know the tokens of its own tokenizer only. Leave it "
                 "out, or start from nothing: model.configuration"
             )
+        if self.train.lora and self.model.configuration:
+            problems.append(
+                "train.lora: trains little beside weights that know something, and those of model.configuration are "
+                "drawn by chance. Leave it out, or start from a checkpoint"
+            )
         if problems:
             raise ValueError("\n".join(problems))
         return self
