@@ -1,5 +1,7 @@
 """`evaluate:` and `register:`, how the model is scored, and what makes it the champion."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from tuneline.params.section import NAME, Section
@@ -33,6 +35,31 @@ class Evaluate(Section):
     worst_errors: int = Field(20, ge=0, le=1000)
     """How many of the most confident mistakes the report lists."""
     forgetting: Forgetting = Forgetting()
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    """Confidence of the intervals."""
+    resamples: int = Field(10_000, ge=100, le=1_000_000)
+    """Bootstrap resamples of the test rows, for intervals and for the comparison with the champion."""
+
+
+class Guardrails(Section):
+    """What a model must hold to whatever it gains. All are off; a number that is missing or no number fails."""
+
+    metrics: dict[str, float] = Field({})
+    """The worst value that each test metric may have: a floor where higher is better, else a ceiling, as in
+    {accuracy: 0.9, ece: 0.05}."""
+    slice_drop: float | None = Field(None, ge=0)
+    """How much worse than the champion any slice may be, in the metric that decides (absolute). Slices that are too
+    small to judge are left out."""
+    behaviour: float | None = Field(None, ge=0, le=1)
+    """Lowest pass rate of each behavioural test."""
+    forgetting: dict[str, float] = Field({})
+    """The worst value of what the model kept of its base, as in {similarity_agreement: 0.8}."""
+    old_rows_drop: float | None = Field(None, ge=0)
+    """How much worse than the champion the model may be on the champion's own test rows, where those are others."""
+    latency_p95_ms: float | None = Field(None, gt=0)
+    """Longest time for one row, in milliseconds, at the 95th percentile, as measured where register runs."""
+    size_mb: float | None = Field(None, gt=0)
+    """Largest model folder, in megabytes (10**6 bytes)."""
 
 
 class Register(Section):
@@ -44,3 +71,9 @@ class Register(Section):
     """Test metric that decides. null takes the task's."""
     minimum_effect: float = Field(0.0, ge=0)
     """How much better than the champion a challenger must be (absolute). It must be better in any case."""
+    confidence: float = Field(0.95, ge=0.5, lt=1)
+    """How sure it must be that the gain is above minimum_effect: one-sided, by a paired bootstrap of the test rows.
+    Of challengers that are no better, at most the rest of them is promoted. 0.5 asks for the gain alone."""
+    guardrails: Guardrails = Guardrails()
+    approval: Literal["automatic", "manual"] = "automatic"
+    """manual lets a model that passes wait, under the alias challenger, for `tuneline promote`."""

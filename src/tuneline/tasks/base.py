@@ -10,7 +10,7 @@ what it says about them, it says by name, so that validate and tokenize never lo
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
@@ -21,6 +21,8 @@ from pydantic import BaseModel, ConfigDict
 Row = Mapping[str, Any]
 Feature = dict[str, Any]
 Prediction = dict[str, Any]
+Weights = NDArray[np.float64]  # (resamples, rows): how often each row counts
+Measure = Callable[[Weights], NDArray[np.float64]]  # a metric under each of them, (resamples,); nan where undefined
 
 LOSS_OPTIONS = frozenset({"label_smoothing_factor", "class_weights"})  # keys of `train:` that shape a loss
 MASKS = ("[MASK]", "<mask>")  # mask tokens as BERT, RoBERTa and their kin write them
@@ -95,6 +97,7 @@ class Score:
     per_row: NDArray[Any]
     details: dict[str, Any] = field(default_factory=dict)
     classes: list[str] | None = None  # what the confusion in details is over, where that is not the labels
+    measures: Mapping[str, Measure] = field(default_factory=dict)  # the metrics, as functions of the rows' weights
 
 
 @dataclass(frozen=True)
