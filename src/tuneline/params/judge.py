@@ -6,6 +6,13 @@ from pydantic import Field, model_validator
 
 from tuneline.params.section import NAME, Section
 
+KEPT_OF_BASE = {
+    "similarity_agreement": True,
+    "cka_mean": True,
+    "cka_last": True,
+    "nats_after": False,
+}  # higher is better?
+
 
 class Forgetting(Section):
     """The general text on which the model is compared with the checkpoint it started from."""

@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema
 
 from tuneline.errors import ParamsError, did_you_mean
 from tuneline.params.data import Data
-from tuneline.params.judge import Evaluate, Register
+from tuneline.params.judge import KEPT_OF_BASE, Evaluate, Register
 from tuneline.params.model import Model, Tokenize
 from tuneline.params.train import Train
 from tuneline.tasks import TASKS, task_class
@@ -67,9 +67,12 @@ class Params(BaseModel):
             if name not in self._columns()
         ]
         in_training = dict.fromkeys((*self.task.metrics, "loss"))
+        guardrails = self.register_.guardrails
         for path, metric, known in (
             ("train.metric_for_best_model", self.train.metric_for_best_model, in_training),
             ("register.metric", self.register_.metric, self.task.metrics),
+            *(("register.guardrails.metrics", name, self.task.metrics) for name in guardrails.metrics),
+            *(("register.guardrails.forgetting", name, KEPT_OF_BASE) for name in guardrails.forgetting),
         ):
             if metric is not None and metric not in known:
                 problems.append(
