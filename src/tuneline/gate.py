@@ -4,7 +4,7 @@ challenger, champion, guardrails of params  â†’  criteria, each passed or not  â
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 

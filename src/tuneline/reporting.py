@@ -29,6 +29,7 @@ from tuneline.charts import (
     matrix_cells,
     over_steps,
     rate_curves,
+    reliability,
     scatter,
     words,
 )
@@ -51,7 +52,7 @@ class ReportFacts:
     labels: list[str]  # of the table per label and the confusion
     details: dict[str, Any]  # per_label: label → precision, recall, f1, support; confusion: gold × predicted
     learning_curve: list[dict[str, Any]]  # step, epoch, train_loss, validation_loss, validation_<metric>, ...
-    tables: dict[str, list[dict[str, Any]]]  # to plot: roc, precision_recall, scatter, written_length
+    tables: dict[str, list[dict[str, Any]]]  # to plot: roc, precision_recall, reliability, scatter, written_length
     errors: list[dict[str, Any]]  # row, file, line, gold, predicted, score, text
     validation: dict[str, Any]
     tokens: dict[str, Any]  # split → what Lengths.report gives
@@ -114,6 +115,7 @@ def plots(facts: ReportFacts) -> dict[str, Spec]:
         "confusion": confusion_matrix(facts.labels, facts.details.get("confusion") or [], facts.compared),
         "roc": rate_curves(facts.tables.get("roc", []), "false_positive_rate", "true_positive_rate"),
         "precision_recall": rate_curves(facts.tables.get("precision_recall", []), "recall", "precision"),
+        "reliability": reliability(facts.tables.get("reliability", [])),
         "scatter": scatter(facts.tables.get("scatter", []), "gold", "predicted"),
         "written_length": scatter(
             facts.tables.get("written_length", []), "target_words", "generated_words", "row_score"

@@ -101,7 +101,8 @@ def fine_tune(
         predictor = Predictor(task, labels, model, tokenizer, max_length)
         outputs = predictor.outputs(validation[0], params.per_device_eval_batch_size)
         task = task.fitted(outputs, *validation, labels)
-        best |= task.score(task.decode(outputs, *validation, labels), validation[1], labels).metrics
+        scores = task.score(task.decode(outputs, *validation, labels), validation[1], labels).metrics
+        best |= {name: value for name, value in scores.items() if name != "loss"}  # which stays that of training
     return Trained(model, task, history, trainer.state.global_step, best)
 
 

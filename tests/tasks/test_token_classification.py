@@ -49,8 +49,13 @@ def tokenizer() -> Tokenizer:
 
 
 def outputs_for(features: list[dict[str, Any]], codes: list[int]) -> list[np.ndarray]:
-    """For each feature, (tokens, 2): the code of the word at each position, and a probability of 0.9."""
-    return [np.array([[codes[word] if word >= 0 else 0, 0.9] for word in f["words"]]) for f in features]
+    """For each feature, logits (tokens, 3) that give the code of the word at each position a probability of 0.9."""
+    return [logits_of([codes[word] if word >= 0 else 0 for word in f["words"]], 0.9) for f in features]
+
+
+def logits_of(codes: list[int], probability: float) -> np.ndarray:
+    """(tokens, 3): each token's code is this likely, and both others are equally so."""
+    return np.log(np.where(np.eye(3, dtype=bool)[codes], probability, (1 - probability) / 2))
 
 
 # Encoding
@@ -83,7 +88,7 @@ def test_windows_lose_no_word_and_a_word_counts_where_it_begins(tokenizer: Token
 def test_a_word_in_two_windows_is_read_where_it_is_farther_from_the_edge() -> None:
     windows = [{"window": 0, "words": [-1, 0, 1, -1]}, {"window": 1, "words": [-1, -1, 1, 2, 3, -1]}]
     # Word 1 stands one position from the edge in the first window, and two in the second.
-    outputs = [np.array([[2, 0.5]] * 4), np.array([[0, 0.9]] * 6)]
+    outputs = [logits_of([2] * 4, 0.5), logits_of([0] * 6, 0.9)]
     [prediction] = task(**POS).decode(outputs, windows, [{"tokens": list("abcd")}], LABELS)
     assert prediction["tags"] == ["O", "B-PER", "B-PER", "B-PER"]
 
@@ -148,7 +153,15 @@ def test_entities_of_a_raw_text_have_their_place_in_it(tokenizer: Tokenizer) -> 
     features = task().encode(tokenizer, [row], LABELS)
     [prediction] = task().decode(outputs_for(features, [0, 1, 2, 2, 2]), features, [row], LABELS)
     assert prediction["entities"] == [
-        {"type": "PER", "text": "Ada  Lovelace", "score": 0.9, "start_word": 0, "end_word": 2, "start": 0, "end": 13}
+        {
+            "type": "PER",
+            "text": "Ada  Lovelace",
+            "score": pytest.approx(0.9),
+            "start_word": 0,
+            "end_word": 2,
+            "start": 0,
+            "end": 13,
+        }
     ]
 
 

@@ -146,14 +146,14 @@ def f1_by_threshold(gold: Codes, scores: Scores) -> tuple[Scores, Scores]:
     return np.unique(scores)[::-1], _f1(true, gold.sum(), true + false)
 
 
-def sigmoid(logits: NDArray[Any]) -> Scores:
+def sigmoid(logits: NDArray[Any], temperature: float = 1.0) -> Scores:
     """The probability of each logit by itself."""
-    return np.exp(-np.logaddexp(0.0, -logits.astype(np.float64)))  # no large logit overflows
+    return np.exp(-np.logaddexp(0.0, -logits.astype(np.float64) / temperature))  # no large logit overflows
 
 
-def softmax(logits: NDArray[Any]) -> Scores:
+def softmax(logits: NDArray[Any], temperature: float = 1.0) -> Scores:
     """Probabilities over the last axis."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    shifted = np.exp((logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)) / temperature)
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 

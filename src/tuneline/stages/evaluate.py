@@ -23,6 +23,7 @@ from tuneline.reporting import ReportFacts, plots, render
 from tuneline.tasks.base import Prediction, Row, Score, Task
 
 SECTIONS = ("data", "task", "model", "tokenize", "train", "evaluate")
+PLACE = ("row", "file", "line")  # where a row stands: its number, and its place in the raw files
 
 
 def run(params: Sections) -> None:
@@ -49,6 +50,8 @@ def run(params: Sections) -> None:
         ),
         "baseline": baseline,
         "forgetting": kept,
+        "calibration": task.calibration(predictions, rows, labels),
+        **_label_errors(task, predictions, rows, labels, params.evaluate.worst_errors),
         **score.details,
     }
     tables = task.plots(predictions, rows, labels)
@@ -84,11 +87,24 @@ def _worst_errors(
 ) -> list[dict[str, Any]]:
     """The worst first; of those equally wrong, the most confident ones."""
     wrong = [
-        (points, {**{name: row[name] for name in ("row", "file", "line")}, **asdict(task.mistake(row, prediction))})
+        (points, {**{name: row[name] for name in PLACE}, **asdict(task.mistake(row, prediction))})
         for row, prediction, points in zip(rows, predictions, score.per_row, strict=True)
         if points < 1
     ]
     return [mistake for _, mistake in sorted(wrong, key=lambda each: (each[0], -each[1]["score"]))][:count]
+
+
+def _label_errors(
+    task: Task, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str], count: int
+) -> dict[str, Any]:
+    """How many gold labels are likely wrong, and the likeliest of them with their places."""
+    found = task.label_errors(predictions, rows, labels)
+    shown = [
+        {**{name: rows[each.position][name] for name in PLACE}, "gold": each.gold, "suggested": each.suggested,
+         "confidence": each.confidence, "text": each.text}
+        for each in found[:count]
+    ]  # fmt: skip
+    return {"likely_label_errors": len(found), "label_errors": shown}
 
 
 def _write_csv(path: Path, lines: Sequence[dict[str, Any]]) -> None:

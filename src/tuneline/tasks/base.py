@@ -1,7 +1,7 @@
 """What a task answers for. The pipeline asks these questions in the order of a row's life:
 
     columns · problem · labels · informed · limit · augmented · encode · varied
-    head · condense · decode · fitted · score · mistake · plots
+    head · condense · decode · fitted · score · calibration · mistake · label_errors · plots
 
 A task is also the typed `task:` section of params.yaml. A task module imports neither torch nor transformers:
 what it says about them, it says by name, so that validate and tokenize never load them.
@@ -113,6 +113,17 @@ class Mistake:
     gold: str
     predicted: str
     score: float  # how sure the model was, or how far off: the list begins with the highest
+
+
+@dataclass(frozen=True)
+class LabelError:
+    """A gold label that is likely wrong, as a person reads it."""
+
+    position: int  # of its row
+    text: str
+    gold: str
+    suggested: str
+    confidence: float  # the probability of what is suggested
 
 
 class Encoder(Protocol):
@@ -298,9 +309,21 @@ class Task(BaseModel):
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:
         """Compare predictions with the gold in rows, row by row. What this gold leaves undefined is not there."""
 
+    def calibration(
+        self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]
+    ) -> dict[str, Any] | None:
+        """The temperature, and what the probabilities are worth with it and without; None without a temperature."""
+        return None
+
     @abstractmethod
     def mistake(self, row: Row, prediction: Prediction) -> Mistake:
         """A row whose score is below 1, for the list of the worst errors."""
+
+    def label_errors(
+        self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]
+    ) -> list[LabelError]:
+        """Gold labels that are likely wrong, the likeliest first (metrics.label_errors), where the task can tell."""
+        return []
 
     @abstractmethod
     def plots(

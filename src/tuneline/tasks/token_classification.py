@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from tuneline.errors import DataError, ParamsError, did_you_mean
-from tuneline.metrics import classification, spans
+from tuneline.metrics import calibration, classification, label_errors, spans
 from tuneline.metrics.weighted import Measure, Quotient
 from tuneline.tasks.base import (
     IGNORED_LABEL,
@@ -25,16 +25,16 @@ from tuneline.tasks.base import (
     Encoder,
     Feature,
     Head,
+    LabelError,
     Mistake,
     Prediction,
     Row,
     Score,
-    Task,
-    by_row,
     classes,
 )
+from tuneline.tasks.calibrated import CalibratedTask
+from tuneline.tasks.words import NO_WORD, ToldWords, logits_of_words, tag_codes, told_words
 
-NO_WORD = -1  # at positions that no word's first piece stands on
 NO_TAG = "(none)"  # in tables, for a word of which the tokenizer leaves nothing
 WORD = re.compile(r"\w+|[^\w\s]")  # how words are found in a raw text
 ENTITIES = (
@@ -43,7 +43,7 @@ ENTITIES = (
 )
 
 
-class TokenClassification(Task):
+class TokenClassification(CalibratedTask):
     """One tag per word."""
 
     name: Literal["token-classification"]
@@ -96,7 +96,7 @@ class TokenClassification(Task):
     @property
     def metrics(self) -> dict[str, bool]:
         names = ("accuracy", "macro_f1") if self.scheme == "plain" else ("f1", "precision", "recall", "accuracy")
-        return dict.fromkeys(names, True)
+        return dict.fromkeys(names, True) | {"ece": False, "brier": False}
 
     @property
     def answer_types(self) -> dict[str, str]:
@@ -205,41 +205,45 @@ class TokenClassification(Task):
     def head(self, labels: Sequence[str]) -> Head:
         return Head("AutoModelForTokenClassification", classes(labels))
 
-    def condense(self, logits: NDArray[Any]) -> NDArray[Any]:
-        """(features, tokens, labels) to (features, tokens, 2): the likeliest tag's code, and its probability."""
-        probabilities = classification.softmax(logits)
-        return np.stack([probabilities.argmax(axis=-1), probabilities.max(axis=-1)], axis=-1)
-
     def decode(
         self, outputs: Sequence[NDArray[Any]], features: Sequence[Feature], rows: Sequence[Row], labels: Sequence[str]
     ) -> list[Prediction]:
-        """tags, one per word; scores, their probabilities; entities (but for plain), each as sure as its least sure
-        word. A word without a piece is O, or None where tags are plain, and counts as missed.
+        """tags, one per word; scores, their probabilities; probabilities, of every tag; entities (but for plain), each
+        as sure as its least sure word. A word without a piece is O, or None where tags are plain, counts as missed and
+        has no probabilities.
         """
-        remaining = iter(outputs)
-        return [
-            self._prediction(row, windows, [next(remaining) for _ in windows], labels)
-            for row, windows in zip(rows, by_row(features), strict=True)
-        ]
+        logits = logits_of_words(outputs, features, rows)
+        return [self._prediction(row, each, labels) for row, each in zip(rows, logits, strict=True)]
 
-    def _prediction(
-        self, row: Row, windows: Sequence[Feature], outputs: Sequence[NDArray[Any]], labels: Sequence[str]
-    ) -> Prediction:
-        count = len(row["tokens"])
-        tags: list[Any] = [None if self.scheme == "plain" else spans.OUTSIDE] * count
-        scores, farthest = [0.0] * count, [-1] * count
-        for window, output in zip(windows, outputs, strict=True):
-            for position, word in enumerate(window["words"]):
-                from_edge = min(position, len(window["words"]) - 1 - position)
-                if word != NO_WORD and from_edge > farthest[word]:
-                    code, score = output[position]
-                    tags[word], scores[word], farthest[word] = labels[int(code)], float(score), from_edge
-        found = {"tokens": row["tokens"]} if "places" in row else {}
+    def _prediction(self, row: Row, logits: NDArray[Any], labels: Sequence[str]) -> Prediction:
+        """logits: (words, tags), nan for a word without a piece."""
+        probabilities = classification.softmax(logits, self.heat)
+        has_piece = ~np.isnan(logits).any(axis=1)
+        none = None if self.scheme == "plain" else spans.OUTSIDE
+        best = zip(has_piece, probabilities.argmax(axis=1), strict=True)
+        tags: list[Any] = [labels[code] if known else none for known, code in best]
+        scores: list[float] = np.where(has_piece, probabilities.max(axis=1), 0.0).tolist()
+        chances = [each.tolist() if known else None for known, each in zip(has_piece, probabilities, strict=True)]
+        found: Prediction = {"tokens": row["tokens"]} if "places" in row else {}
         if self.scheme == "plain":
-            return {**found, "tags": tags, "scores": scores}
+            return {**found, "tags": tags, "scores": scores, "probabilities": chances}
         tags = spans.legal(tags, self.scheme)
         entities = [_entity(span, row, scores) for span in spans.spans(tags, self.scheme)]
-        return {**found, "tags": tags, "scores": scores, "entities": entities}
+        return {**found, "tags": tags, "scores": scores, "probabilities": chances, "entities": entities}
+
+    def worded(self, prediction: Prediction, tokenizer: Encoder) -> Prediction:
+        """Without the probabilities of every tag, which would outweigh all the rest."""
+        return {name: value for name, value in prediction.items() if name != "probabilities"}
+
+    def fitted(
+        self, outputs: Sequence[NDArray[Any]], features: Sequence[Feature], rows: Sequence[Row], labels: Sequence[str]
+    ) -> "TokenClassification":
+        """With the temperature that the words of these rows call for (calibration.temperature). Words without a piece,
+        or with a tag that no training row has, are left out."""
+        logits = np.concatenate(logits_of_words(outputs, features, rows))
+        gold = tag_codes(rows, labels)
+        told = (gold >= 0) & ~np.isnan(logits).any(axis=1)
+        return self.model_copy(update={"temperature": calibration.temperature(logits[told], gold[told])})
 
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:
         """Each row's own score is the share of its words with the right tag."""
@@ -266,8 +270,18 @@ class TokenClassification(Task):
             found = [spans.matches(*each, self.scheme) for each in zip(gold, predicted, strict=True)]
             measures = {**spans.measures(found), "accuracy": accuracy}
             table = spans.agreement(found)
+        measures |= calibration.measures(self.claims(predictions, rows, labels))
         details = {"per_label": table, "confusion": matrix.tolist()}
         return Score(measures, words_right / words, details, known)
+
+    def claims(
+        self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str], heat: float = 1.0
+    ) -> calibration.Claims | None:
+        """Of each word that has a piece, its likeliest tag."""
+        told = told_words(predictions, rows, labels)
+        if told is None:
+            return None
+        return calibration.of_classes(calibration.without(told.probabilities, heat), told.gold, told.row, len(rows))
 
     def mistake(self, row: Row, prediction: Prediction) -> Mistake:
         """The words with a wrong tag, under their gold tags and under those predicted."""
@@ -277,11 +291,23 @@ class TokenClassification(Task):
         predicted = ", ".join(f"{word}: {tag or NO_TAG}" for word, _, tag, _ in wrong)
         return Mistake(" ".join(row["tokens"]), gold, predicted, max(score for *_, score in wrong))
 
+    def label_errors(
+        self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]
+    ) -> list[LabelError]:
+        """Of single words."""
+        told = told_words(predictions, rows, labels)
+        found = label_errors.suspects(told.gold, told.probabilities) if told else []
+        return [_label_error(each, told, rows, labels) for each in found if told]
+
     def plots(
         self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]
     ) -> dict[str, list[dict[str, Any]]]:
         pairs = self._pairs([row["tags"] for row in rows], [prediction["tags"] for prediction in predictions])
-        return {"confusion": [{"gold": gold, "predicted": predicted} for gold, predicted in pairs]}
+        confusion = [{"gold": gold, "predicted": predicted} for gold, predicted in pairs]
+        return {
+            "confusion": confusion,
+            "reliability": calibration.reliability(self.claims(predictions, rows, labels)),
+        }
 
     def _pairs(self, gold: Sequence[spans.Tags], predicted: Sequence[spans.Tags]) -> list[tuple[str, str]]:
         """Gold and predicted of each word: the tag where tags are plain, else the type of its entity."""
@@ -312,6 +338,16 @@ def _first_pieces(word_ids: Sequence[int | None], before: Sequence[int | None]) 
         words.append(NO_WORD if word is None or word == last else word)
         last = last if word is None else word
     return words
+
+
+def _label_error(
+    found: label_errors.Suspect, told: ToldWords, rows: Sequence[Row], labels: Sequence[str]
+) -> LabelError:
+    position, word = int(told.row[found.item]), int(told.word[found.item])
+    row, suggested = rows[position], labels[found.suggested]
+    token = row["tokens"][word]
+    return LabelError(position, " ".join(row["tokens"]), f"{token}: {row['tags'][word]}", f"{token}: {suggested}",
+                      found.confidence)  # fmt: skip
 
 
 def _entity(span: spans.Span, row: Row, scores: Sequence[float]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
-from tuneline.metrics import classification, multi_label
+from tuneline.metrics import calibration, classification, multi_label
 from tuneline.metrics.weighted import Measure
 from tuneline.tasks.base import Feature, Head, Mistake, Prediction, Row, Score
 from tuneline.tasks.text_classification.texts import LabelledTexts, TextTask, rate_tables, text_of
@@ -52,6 +52,8 @@ class MultiLabelClassification(LabelledTexts):
         "hamming_loss": False,
         "micro_average_precision": True,
         "loss": False,
+        "ece": False,
+        "brier": False,
     }
     baseline: ClassVar = "bag-of-words-per-label"
 
@@ -79,7 +81,7 @@ class MultiLabelClassification(LabelledTexts):
 
     @property
     def fits(self) -> bool:
-        return self.thresholds is None
+        return self.thresholds is None or super().fits
 
     def problem(self, row: Row) -> str | None:
         labels = row["label"]
@@ -116,7 +118,7 @@ class MultiLabelClassification(LabelledTexts):
         self, outputs: Sequence[NDArray[Any]], features: Sequence[Feature], rows: Sequence[Row], labels: Sequence[str]
     ) -> list[Prediction]:
         """labels, those whose probability reaches their threshold; scores, theirs; probabilities, by label."""
-        probabilities = _probabilities(outputs, labels)
+        probabilities = classification.sigmoid(_logits(outputs, labels), self.heat)
         given = probabilities >= [(self.thresholds or {}).get(label, multi_label.USUAL_THRESHOLD) for label in labels]
         return [
             {
@@ -130,9 +132,16 @@ class MultiLabelClassification(LabelledTexts):
     def fitted(
         self, outputs: Sequence[NDArray[Any]], features: Sequence[Feature], rows: Sequence[Row], labels: Sequence[str]
     ) -> "MultiLabelClassification":
-        """With the threshold of each label that has the highest F1 on these rows (multi_label.thresholds)."""
-        chosen = multi_label.thresholds(_table([row["label"] for row in rows], labels), _probabilities(outputs, labels))
-        return self.model_copy(update={"thresholds": dict(zip(labels, chosen, strict=True))})
+        """With the temperature that these rows call for (calibration.temperature), and then the threshold of each
+        label that has the highest F1 on them (multi_label.thresholds); of both what params do not say."""
+        gold, logits = _table([row["label"] for row in rows], labels), _logits(outputs, labels)
+        heat, thresholds = self.temperature, self.thresholds
+        if heat is None:
+            heat = calibration.temperature(calibration.pairs(logits), gold.ravel())
+        if thresholds is None:
+            chosen = multi_label.thresholds(gold, classification.sigmoid(logits, heat))
+            thresholds = dict(zip(labels, chosen, strict=True))
+        return self.model_copy(update={"temperature": heat, "thresholds": thresholds})
 
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:
         """Each row's own score is its Jaccard similarity: labels in both over labels in either."""
@@ -145,9 +154,17 @@ class MultiLabelClassification(LabelledTexts):
             "subset_accuracy": multi_label.subset_accuracy(gold, predicted),
             "hamming_loss": multi_label.hamming_loss(gold, predicted),
             "loss": multi_label.log_loss(gold, probabilities),
+            **calibration.measures(calibration.of_labels(probabilities, gold)),
         }
         details = {"per_label": dict(zip(labels, multi_label.per_label(gold, predicted), strict=True))}
         return Score(measures, multi_label.jaccard(gold, predicted), details)
+
+    def claims(
+        self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str], heat: float = 1.0
+    ) -> calibration.Claims:
+        """Of each row, every label."""
+        gold, _, probabilities = _tables(predictions, rows, labels)
+        return calibration.of_labels(calibration.without_each(probabilities, heat), gold)
 
     def mistake(self, row: Row, prediction: Prediction) -> Mistake:
         """As sure as the surest of its decisions that is wrong."""
@@ -160,9 +177,10 @@ class MultiLabelClassification(LabelledTexts):
     def plots(
         self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]
     ) -> dict[str, list[dict[str, Any]]]:
-        """The curves of each label against the rest."""
+        """The curves of each label against the rest, and how reliable the probabilities are."""
         gold, _, probabilities = _tables(predictions, rows, labels)
-        return rate_tables(gold, probabilities, labels, range(len(labels)))
+        curves = rate_tables(gold, probabilities, labels, range(len(labels)))
+        return {**curves, "reliability": calibration.reliability(self.claims(predictions, rows, labels))}
 
 
 def fitting(cells: Sequence[Any]) -> dict[str, Any]:
@@ -184,8 +202,8 @@ def _separates(separator: str, cells: set[str]) -> bool:
     return shared and all(all(each) for each in parts) and any(len(each) > 1 for each in parts)
 
 
-def _probabilities(outputs: Sequence[NDArray[Any]], labels: Sequence[str]) -> classification.Scores:
-    return classification.sigmoid(np.reshape(outputs, (len(outputs), len(labels))))
+def _logits(outputs: Sequence[NDArray[Any]], labels: Sequence[str]) -> NDArray[Any]:
+    return np.reshape(outputs, (len(outputs), len(labels)))
 
 
 def _table(lists: Iterable[Sequence[str]], labels: Sequence[str]) -> multi_label.Table:

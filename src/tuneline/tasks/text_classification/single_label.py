@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tuneline.metrics import classification
+from tuneline.metrics import calibration, classification, label_errors
 from tuneline.metrics.weighted import Measure
-from tuneline.tasks.base import Feature, Mistake, Prediction, Row, Score
+from tuneline.tasks.base import Feature, LabelError, Mistake, Prediction, Row, Score
 from tuneline.tasks.text_classification.texts import LabelledTexts, rate_tables, text_of
 
 
@@ -32,6 +32,8 @@ class SingleLabelClassification(LabelledTexts):
         "roc_auc": True,
         "pr_auc": True,
         "loss": False,
+        "ece": False,
+        "brier": False,
     }
     baseline: ClassVar = "bag-of-words"
 
@@ -48,12 +50,19 @@ class SingleLabelClassification(LabelledTexts):
         self, outputs: Sequence[NDArray[Any]], features: Sequence[Feature], rows: Sequence[Row], labels: Sequence[str]
     ) -> list[Prediction]:
         """label; score, its probability; probabilities, of every label."""
-        probabilities = classification.softmax(np.reshape(outputs, (len(outputs), len(labels))))
+        probabilities = classification.softmax(np.reshape(outputs, (len(outputs), len(labels))), self.heat)
         best = probabilities.argmax(axis=1)
         return [
             {"label": labels[code], "score": float(row[code]), "probabilities": [float(p) for p in row]}
             for code, row in zip(best, probabilities, strict=True)
         ]
+
+    def fitted(
+        self, outputs: Sequence[NDArray[Any]], features: Sequence[Feature], rows: Sequence[Row], labels: Sequence[str]
+    ) -> "SingleLabelClassification":
+        """With the temperature that these rows call for (calibration.temperature)."""
+        chosen = calibration.temperature(np.reshape(outputs, (len(outputs), len(labels))), _gold(rows, labels))
+        return self.model_copy(update={"temperature": chosen})
 
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:
         """Each row's own score is 1 where its label is right, else 0."""
@@ -68,18 +77,37 @@ class SingleLabelClassification(LabelledTexts):
         if len(labels) == 2 and 0 < gold.sum() < len(gold):
             measures["roc_auc"] = classification.roc_auc(gold, probabilities[:, 1])
             measures["pr_auc"] = classification.average_precision(gold, probabilities[:, 1])
+        measures |= calibration.measures(calibration.of_classes(probabilities, gold))
         matrix = classification.confusion_matrix(gold, predicted, len(labels))
         table = classification.per_label(matrix)
         details = {"per_label": dict(zip(labels, table, strict=True)), "confusion": matrix.tolist()}
         return Score(measures, (gold == predicted).astype(float), details)
 
+    def claims(
+        self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str], heat: float = 1.0
+    ) -> calibration.Claims:
+        """Of each row, its likeliest label."""
+        gold, _, probabilities = _arrays(predictions, rows, labels)
+        return calibration.of_classes(calibration.without(probabilities, heat), gold)
+
     def mistake(self, row: Row, prediction: Prediction) -> Mistake:
         return Mistake(text_of(row), row["label"], prediction["label"], prediction["score"])
+
+    def label_errors(
+        self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]
+    ) -> list[LabelError]:
+        gold, _, probabilities = _arrays(predictions, rows, labels)
+        return [
+            LabelError(found.item, text_of(rows[found.item]), rows[found.item]["label"], labels[found.suggested],
+                       found.confidence)
+            for found in label_errors.suspects(gold, probabilities)
+        ]  # fmt: skip
 
     def plots(
         self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]
     ) -> dict[str, list[dict[str, Any]]]:
-        """The confusion, and the curves: of two labels those of the second, else those of each against the rest."""
+        """The confusion, the curves (of two labels those of the second, else those of each against the rest), and how
+        reliable the probabilities are."""
         gold, _, probabilities = _arrays(predictions, rows, labels)
         positive = range(1, 2) if len(labels) == 2 else range(len(labels))
         confusion = [
@@ -87,7 +115,14 @@ class SingleLabelClassification(LabelledTexts):
             for row, prediction in zip(rows, predictions, strict=True)
         ]
         is_label = np.eye(len(labels), dtype=np.int64)[gold]
-        return {"confusion": confusion, **rate_tables(is_label, probabilities, labels, positive)}
+        reliability = calibration.reliability(self.claims(predictions, rows, labels))
+        curves = rate_tables(is_label, probabilities, labels, positive)
+        return {"confusion": confusion, **curves, "reliability": reliability}
+
+
+def _gold(rows: Sequence[Row], labels: Sequence[str]) -> classification.Codes:
+    code = {label: number for number, label in enumerate(labels)}
+    return np.array([code[row["label"]] for row in rows], dtype=np.int64)
 
 
 def _arrays(
@@ -95,6 +130,5 @@ def _arrays(
 ) -> tuple[classification.Codes, classification.Codes, classification.Scores]:
     """Gold codes (rows,), predicted codes (rows,) and probabilities (rows, labels)."""
     code = {label: number for number, label in enumerate(labels)}
-    gold = np.array([code[row["label"]] for row in rows], dtype=np.int64)
     predicted = np.array([code[p["label"]] for p in predictions], dtype=np.int64)
-    return gold, predicted, np.array([p["probabilities"] for p in predictions], dtype=np.float64)
+    return _gold(rows, labels), predicted, np.array([p["probabilities"] for p in predictions], dtype=np.float64)

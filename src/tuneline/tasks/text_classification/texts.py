@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from tuneline.errors import did_you_mean
 from tuneline.metrics import classification
 from tuneline.tasks.base import Column, Encoder, Feature, Head, Row, Task, classes
+from tuneline.tasks.calibrated import CalibratedTask
 
 CURVE_POINTS = 200  # points kept of each plotted curve
 
@@ -45,7 +46,7 @@ class TextTask(Task):
         """What a gold label is in a feature. code: the number of each label."""
 
 
-class LabelledTexts(TextTask):
+class LabelledTexts(TextTask, CalibratedTask):
     """A problem with a set of labels."""
 
     label_names: list[str] | None = Field(
