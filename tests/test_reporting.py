@@ -310,7 +310,7 @@ def test_the_page_holds_all_the_evidence() -> None:
         "median 4.200 ms",
         "512.5 rows per second",
         "90.90 MB",
-        "accuracy 0.7400 on the test rows of version 6",
+        "Accuracy 0.7400 on the test rows of version 6",
         "models:/reviews/7",
     ):
         assert expected in text, expected

@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 
 from tuneline import layout
 from tuneline.checkpoints import REGISTRY
-from tuneline.display import cell, dotted, interval, number, percent, plain, sentence, size, table
+from tuneline.display import cell, confidence, dotted, interval, number, percent, plain, sentence, size, table
 from tuneline.params import Card, Sections, Train
 from tuneline.report_facts import ReportFacts
 
@@ -159,8 +159,7 @@ def shown_params(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _metrics_table(report: ReportFacts) -> str:
-    confidence = f"{report.confidence:.0%} interval" if report.confidence else "interval"
-    header = ["metric", "test", confidence]
+    header = ["metric", "test", f"{confidence(report.confidence)} interval" if report.confidence else "interval"]
     rows = [
         [name, number(value), interval(report.intervals.get(name)) or "–"] for name, value in report.metrics.items()
     ]

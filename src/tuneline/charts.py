@@ -24,10 +24,9 @@ DRAWING = {  # a picture stands on any page, so it brings its own ground
     "style": {
         "on-weak": {"color": "#1b1f24"},
         "on-strong": {"color": "white"},
-        "interval": {"stroke": "#4c78a8", "strokeWidth": 2},
-        "dot": {"fill": "#4c78a8", "stroke": "#4c78a8"},
+        "dot": {"color": "#4c78a8"},
         "hollow": {"fill": "white", "stroke": "#4c78a8"},
-        "cut": {"stroke": "#b42318", "strokeDash": [4, 3]},
+        "cut": {"color": "#b42318", "strokeDash": [4, 3]},
     },
 }
 
@@ -263,18 +262,18 @@ def _dots(lines: Sequence[Mapping[str, Any]], metric: str, *pointed: str) -> Spe
     if not lines:
         return None
     tooltip = _tooltip("name", *pointed, "low", "high", value=words(metric))
-    axis = {"type": "quantitative", "title": words(metric), "scale": {"zero": False, "nice": True, "padding": 8}}
+    axis = {"type": "quantitative", "title": words(metric), "scale": {"zero": False, "nice": False, "padding": 12}}
     name = {"field": "name", "type": "nominal", "sort": None, "title": None, "axis": {"labelAngle": 0}}
     bar = {
         "transform": [{"filter": "isValid(datum.low)"}],
-        "mark": {"type": "rule", "style": "interval"},
-        "encoding": {"x": {"field": "low", **axis}, "x2": {"field": "high"}},
+        "mark": {"type": "rule", "style": "dot", "strokeWidth": 2},
+        "encoding": {"y": name, "x": {"field": "low", **axis}, "x2": {"field": "high"}, "tooltip": tooltip},
     }
     dots = [
         {
             "transform": [{"filter": condition}],
-            "mark": {"type": "point", "style": style, "size": 70, "opacity": 1},
-            "encoding": {"x": {"field": "value", **axis}},
+            "mark": {"type": "point", "style": style, "filled": style == "dot", "size": 80, "opacity": 1},
+            "encoding": {"y": name, "x": {"field": "value", **axis}, "tooltip": tooltip},
         }
         for condition, style in (("datum.judged", "dot"), ("!datum.judged", "hollow"))
     ]
@@ -282,7 +281,6 @@ def _dots(lines: Sequence[Mapping[str, Any]], metric: str, *pointed: str) -> Spe
         "data": {"values": list(lines)},
         **FRAME,
         "height": 26 * len(lines),
-        "encoding": {"y": name, "tooltip": tooltip},
         "layer": [bar, *dots],
     }
 

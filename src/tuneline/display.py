@@ -45,6 +45,11 @@ def percent(share: float) -> str:
     return "< 0.1%" if share > 0 and shown == "0.0%" else shown
 
 
+def confidence(share: float) -> str:
+    """`95%`"""
+    return f"{share * 100:g}%"
+
+
 def size(count: float) -> str:
     """Bytes as a person reads them, in powers of ten."""
     for unit in ("bytes", "kB", "MB"):

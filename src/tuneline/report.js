@@ -20,8 +20,7 @@ const theme = () => {
       "on-weak": { color: color("on-weak"), fontSize: 13 },
       "on-strong": { color: color("on-strong"), fontSize: 13 },
       cut: { color: color("cut"), strokeWidth: 2, strokeDash: [4, 3] },
-      interval: { stroke: color("bar"), strokeWidth: 2 },
-      dot: { fill: color("bar"), stroke: color("bar"), strokeWidth: 2 },
+      dot: { color: color("bar") },
       hollow: { fill: color("page"), stroke: color("bar"), strokeWidth: 2 },
     },
   };

@@ -19,7 +19,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tuneline.charts import SHOWN_CURVES, WRITTEN_CELLS, Spec, matrix_cells, score_dots, words
-from tuneline.display import difference, dotted, finding, interval, number, p_value, percent, plain, sentence, size
+from tuneline.display import (
+    confidence,
+    difference,
+    dotted,
+    finding,
+    interval,
+    number,
+    p_value,
+    percent,
+    plain,
+    sentence,
+    size,
+)
 from tuneline.report_facts import ReportFacts, plots
 
 PAGE, PARTS, DRAWING = "report.html.jinja", "report_parts.html.jinja", "report.js"
@@ -247,6 +259,7 @@ def _environment() -> Environment:
         "words": words,
         "interval": interval,
         "percent": percent,
+        "confidence": confidence,
         "size": size,
         "sentence": sentence,
         "arranged": arranged,
