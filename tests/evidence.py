@@ -6,7 +6,7 @@ EVIDENCE: dict[str, Any] = {
     "test_rows": 120,
     "intervals": {"accuracy": [0.7, 0.8], "loss": [0.45, 0.56]},
     "confidence": 0.95,
-    "calibration": {"temperature": 1.4, "ece": 0.031, "ece_before": 0.09, "brier": 0.17, "brier_before": 0.19},
+    "calibration": {"temperature": 1.4, "ece": 0.031, "brier": 0.17, "uncalibrated": {"ece": 0.09, "brier": 0.19}},
     "slices": [
         {"name": "up to 10 words", "by": "length", "rows": 80, "value": 0.8, "interval": [0.7, 0.9], "judged": True},
         {"name": "over 40 words", "by": "length", "rows": 40, "value": 0.6, "interval": [0.45, 0.75], "judged": True},
@@ -20,9 +20,11 @@ EVIDENCE: dict[str, Any] = {
             "passed": 8,
             "pass_rate": 0.8,
             "examples": [
-                {"before": "a fine lamp", "after": "a fine lmap", "expected": "positive", "found": "negative"}
+                {"before": "a fine lamp", "after": "a fine lmap", "expected": "positive", "found": "negative"},
+                {"before": None, "after": "It is not good.", "expected": "negative", "found": "positive"},
             ],
         },
+        {"name": "no row has a name", "kind": "invariance", "rows": 0, "passed": 0, "pass_rate": None, "examples": []},
         {"name": "upper case", "kind": "invariance", "rows": 10, "passed": 10, "pass_rate": 1.0, "examples": []},
     ],
     "label_errors": [

@@ -74,7 +74,7 @@ def test_what_is_not_known_is_left_out_of_the_metadata_and_said_in_the_text() ->
 def test_the_card_says_data_training_evaluation_limits_and_lineage() -> None:
     text = render(FACTS)
     for said in (
-        "Sorting letters of customers.",
+        "\n\n## Intended use\n\nSorting letters of customers.\n",
         "Origin: hf://datasets/org/reviews@v1, revision `c0ffee`.",
         "26 raw rows, 2 refused by the data checks.",
         "| rows | 12 | 4 | 8 |",
@@ -83,14 +83,15 @@ def test_the_card_says_data_training_evaluation_limits_and_lineage() -> None:
         "| accuracy | 0.7500 | \\[0.7000, 0.8000\\] | 0.7000 |",
         "| over 40 words | 40 | 0.6000 | \\[0.4500, 0.7500\\] |  |",
         "| label neutral | 3 | 0.0000 | – | too small to judge |",
-        "- temperature: 1.400",
+        "a temperature of 1.400",
+        "| ece | 0.0900 | 0.0310 |",
         "| typo | invariance | 10 | 80.0% |",
         "- Weakest slice: over 40 words, accuracy 0.6000 on 40 rows.",
         "- Too small to judge: label neutral.",
         "- typo: 80.0% of 10 rows pass.",
         "- one row, p95: 6.100 ms",
         "| git commit | a1b2 |",
-        "tuneline rebuild models:/reviews@champion",
+        "tuneline rebuild models:/reviews/VERSION",
     ):
         assert said in text, said
     assert "score.accuracy" not in text  # its number stands in the table already

@@ -15,7 +15,7 @@ import vl_convert
 from tests.evidence import EVIDENCE, REGISTRATION
 from tuneline import report_facts
 from tuneline.report_facts import ReportFacts
-from tuneline.reporting import against_baseline, arranged, before_and_after, render, verdict
+from tuneline.reporting import against_baseline, arranged, render, verdict
 
 ATTACK = "<script>alert(1)</script>"
 LENGTHS = {
@@ -304,8 +304,9 @@ def test_the_page_holds_all_the_evidence() -> None:
         "too small to judge",
         "temperature of 1.400",
         "ece 0.0900 0.0310",
-        "typo: 2 failed, 1 shown",
+        "no row has a name invariance – 0 0",
         "a fine lmap",
+        "typo: 2 failed",
         "Likely label errors",
         "median 4.200 ms",
         "512.5 rows per second",
@@ -354,9 +355,11 @@ def test_facts_read_back_are_the_facts_that_were_written(tmp_path: Path) -> None
     assert (tmp_path / "report.json").read_bytes() == first
 
 
-def test_calibration_is_shown_before_and_after() -> None:
-    given = {"temperature": 1.4, "ece": 0.031, "ece_before": 0.09, "bins": [{}], "kind": "top label"}
-    assert before_and_after(given) == {"temperature": (None, 1.4), "ece": (0.09, 0.031)}
+def test_a_model_that_is_not_calibrated_may_still_show_its_reliability() -> None:
+    bins = [{"from": 0.9, "to": 1.0, "confidence": 0.95, "share_right": 0.8, "count": 5}]
+    page = Page(render(replace(TWO, tables={"reliability": bins})))
+    assert "reliability" in page.specs()
+    assert "Whether the model is right as often as it says" in page.text and "temperature" not in page.text
 
 
 def test_like_dictionaries_become_a_table_and_others_a_group() -> None:

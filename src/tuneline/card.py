@@ -81,6 +81,7 @@ def render(facts: CardFacts) -> str:
             metrics=_metrics_table(facts.report),
             splits=_splits_table(facts.report.validation),
             slices=_slices_table(facts.report),
+            calibration=_calibration_table(facts.report),
             behaviour=_behaviour_table(facts.report),
             limits=limits(facts),
             lineage=table(("what", "digest or name"), _lineage(facts)),
@@ -188,10 +189,20 @@ def _slices_table(report: ReportFacts) -> str:
     return table(("slice", "rows", report.metric, "interval", ""), rows) if rows else ""
 
 
+def _calibration_table(report: ReportFacts) -> str:
+    rows = [(name, number(before), number(after)) for name, (before, after) in report.before_and_after().items()]
+    return table(("", "as trained", "with temperature"), rows)
+
+
 def _behaviour_table(report: ReportFacts) -> str:
     rows = [
-        (each["name"], each["kind"], number(each["rows"]), percent(each["pass_rate"]) if each["rows"] else "–")
-        for each in report.behaviour
+        (
+            each["name"],
+            each["kind"],
+            number(each["rows"]),
+            "–" if each["pass_rate"] is None else percent(each["pass_rate"]),
+        )
+        for each in report.weakest_checks()
     ]
     return table(("check", "kind", "rows", "pass rate"), rows) if rows else ""
 

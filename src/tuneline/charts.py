@@ -1,7 +1,7 @@
 """Vega-Lite plots of what a model learned and where it errs: for the report, and as SVG files.
 
-learning curve, confusion matrix, ROC, precision and recall, predicted against gold, scores with their intervals,
-slices, drift from the base, lengths in tokens
+learning curve, confusion matrix, ROC, precision and recall, reliability, predicted against gold, scores with their
+intervals, slices, drift from the base, lengths in tokens
 """
 
 import math
@@ -183,6 +183,52 @@ def scatter(points: Sequence[Mapping[str, Any]], x: str, y: str, colour: str | N
         dots["encoding"]["color"] = {"field": colour, "type": "quantitative", "title": words(colour), "scale": scale}
     equal = {"data": {"values": ends}, "mark": {"type": "line", "style": "cut", "strokeWidth": 1}}
     return {"data": {"values": shown}, **FRAME, "height": 320, "encoding": encoding, "layer": [dots, equal]}
+
+
+def reliability(bins: Sequence[Mapping[str, Any]]) -> Spec | None:
+    """The share of claims that hold in each bin of the confidence, as a bar; the line is where both are equal. A bar is
+    the paler, the fewer claims it stands for."""
+    if not bins:
+        return None
+    axis = {"type": "quantitative", "scale": {"domain": [0, 1]}}
+    bars = {
+        "mark": {"type": "bar", "binSpacing": 1},
+        "encoding": {
+            "x": {"field": "from", "bin": "binned", "title": "confidence", **axis},
+            "x2": {"field": "to"},
+            "y": {"field": "share_right", "title": "share right", **axis},
+            "opacity": {
+                "field": "count",
+                "type": "quantitative",
+                "scale": {"type": "log", "range": [0.3, 1]},
+                "legend": None,
+            },
+            "tooltip": _tooltip("from", "to", "confidence", "share_right", "count"),
+        },
+    }
+    means = {
+        "mark": {"type": "point", "filled": True, "size": 30},
+        "encoding": {"x": {"field": "confidence", **axis}, "y": {"field": "share_right", **axis}},
+    }
+    numbers = {
+        "mark": {"type": "text", "baseline": "bottom", "dy": -4, "fontSize": 10, "style": "on-weak"},
+        "encoding": {
+            "x": {"field": "confidence", **axis},
+            "y": {"field": "share_right", **axis},
+            "text": {"field": "count", "type": "quantitative", "format": "~s"},
+        },
+    }
+    equal = {
+        "data": {"values": [{"confidence": end, "share_right": end} for end in (0, 1)]},
+        "mark": {"type": "line", "style": "cut", "strokeWidth": 1},
+        "encoding": {"x": {"field": "confidence", **axis}, "y": {"field": "share_right", **axis}},
+    }
+    return {
+        "data": {"values": [dict(each) for each in bins]},
+        **FRAME,
+        "height": 280,
+        "layer": [bars, equal, means, numbers],
+    }
 
 
 def _area(line: Sequence[Mapping[str, Any]], x: str, y: str) -> float:

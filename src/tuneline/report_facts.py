@@ -18,11 +18,12 @@ from tuneline.charts import (
     histogram,
     over_steps,
     rate_curves,
+    reliability,
     scatter,
     slice_dots,
 )
 
-PLOTTED = ("roc", "precision_recall", "scatter", "written_length")  # of the tables that a task gives
+PLOTTED = ("roc", "precision_recall", "reliability", "scatter", "written_length")  # of the tables that a task gives
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class ReportFacts:
     confidence: float | None = None  # of the intervals
     augmented: list[dict[str, str]] = field(default_factory=list)  # column, before, after: rows as training reads them
     forgetting: dict[str, Any] = field(default_factory=dict)  # what forgetting.measure gives
-    calibration: dict[str, Any] | None = None  # temperature; ece, brier and the like, before and after
+    calibration: dict[str, Any] | None = None  # temperature, ece, brier; uncalibrated: the same without it
     slices: list[dict[str, Any]] = field(default_factory=list)  # name, by, rows, value, interval, judged
     behaviour: list[dict[str, Any]] = field(default_factory=list)  # name, kind, rows, passed, pass_rate, examples
     label_errors: list[dict[str, Any]] = field(default_factory=list)  # file, line, gold, suggested, confidence, text
@@ -69,6 +70,17 @@ class ReportFacts:
             return not each["judged"], math.inf if each["value"] is None else sign * each["value"]
 
         return sorted(self.slices, key=place)
+
+    def before_and_after(self) -> dict[str, tuple[float | None, float | None]]:
+        """{"temperature": 1.4, "ece": 0.02, "uncalibrated": {"ece": 0.05}} → {"ece": (0.05, 0.02)}"""
+        found = self.calibration or {}
+        before = found.get("uncalibrated") or {}
+        after = {name: value for name, value in found.items() if name not in ("temperature", "uncalibrated")}
+        return {name: (before.get(name), after.get(name)) for name in {**before, **after}}
+
+    def weakest_checks(self) -> list[dict[str, Any]]:
+        """The behavioural tests by pass rate, those that found no row after the others."""
+        return sorted(self.behaviour, key=lambda each: 2 if each["pass_rate"] is None else each["pass_rate"])
 
     def worst_slice(self) -> dict[str, Any] | None:
         """The worst of the slices that are large enough to judge."""
@@ -92,6 +104,7 @@ def plots(facts: ReportFacts) -> dict[str, Spec]:
         "confusion": confusion_matrix(facts.labels, facts.details.get("confusion") or [], facts.compared),
         "roc": rate_curves(facts.tables.get("roc", []), "false_positive_rate", "true_positive_rate"),
         "precision_recall": rate_curves(facts.tables.get("precision_recall", []), "recall", "precision"),
+        "reliability": reliability(facts.tables.get("reliability", [])),
         "scatter": scatter(facts.tables.get("scatter", []), "gold", "predicted"),
         "written_length": scatter(
             facts.tables.get("written_length", []), "target_words", "generated_words", "row_score"

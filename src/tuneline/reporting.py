@@ -100,7 +100,7 @@ def render(facts: ReportFacts, registration: Mapping[str, Any] | None = None) ->
             plots={**plots(facts), **_verdict_plot(facts, decision, reached.metric)},
             confusions=confusions(facts),
             slices=facts.worst_first(),
-            calibration=before_and_after(facts.calibration or {}),
+            calibration=facts.before_and_after(),
             bundle=Markup(_bundle()),  # noqa: S704 (a library's JavaScript, no text of ours)
             drawing=Markup(_drawing()),  # noqa: S704 (our own)
             written_tokens={split: tokens["labels"] for split, tokens in facts.tokens.items() if "labels" in tokens},
@@ -182,13 +182,6 @@ def against_baseline(facts: ReportFacts) -> str:
     if number(abs(gain)) == number(0.0):
         return f"No better than {name}."
     return f"{number(abs(gain))} {'better' if gain > 0 else 'worse'} than {name}."
-
-
-def before_and_after(calibration: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """{"ece": 0.02, "ece_before": 0.05} → {"ece": (0.05, 0.02)}; numbers without a `before` stand alone."""
-    numbers = {name: value for name, value in calibration.items() if isinstance(value, int | float)}
-    ends = [name for name in numbers if not name.endswith("_before")]
-    return {name: (numbers.get(f"{name}_before"), numbers[name]) for name in ends}
 
 
 def confusions(facts: ReportFacts) -> list[dict[str, Any]]:
