@@ -293,13 +293,25 @@ def test_each_outcome_has_its_colour_and_what_a_person_may_do(outcome: str, tone
     assert found.headline in text and command in text
 
 
+def test_of_many_reasons_to_refuse_a_model_the_page_begins_with_three() -> None:
+    held, broken = REGISTRATION["decision"]["criteria"]
+    failed = [{**broken, "name": f"slice {n}", "sentence": f"slice {n} is worse"} for n in range(5)]
+    decision = {**REGISTRATION["decision"], "outcome": "refused", "reason": "; ".join(c["sentence"] for c in failed)}
+    few = {**REGISTRATION, "decision": {**decision, "reason": "slice 0 is worse", "criteria": [held, failed[0]]}}
+    assert verdict(FULL, few).reason == "Slice 0 is worse."
+    many = {**REGISTRATION, "decision": {**decision, "criteria": [held, *failed]}}
+    reason = "Slice 0 is worse; slice 1 is worse; slice 2 is worse. And 2 more, see the criteria."
+    assert verdict(FULL, many).reason == reason
+    text = Page(render(FULL, many)).text
+    assert text.index("slice 4") < text.index("McNemar")  # what fails comes first
+
+
 def test_the_page_holds_all_the_evidence() -> None:
     page = Page(render(FULL, REGISTRATION))
     text = " ".join(page.text.split())
     for expected in (
         "accuracy ✓ pass 0.7500 0.7100 0.0000 [+0.0050, +0.0750] 0.0120 McNemar, exact",
         "behaviour typo ✗ fail 0.8000 – 0.9000 – – –",
-        "behaviour typo 0.8 < 0.9",  # why it fails, in a sentence
         "Weakest of those large enough to judge: over 40 words, accuracy 0.6000 [0.4500, 0.7500] on 40 rows",
         "too small to judge",
         "temperature of 1.400",

@@ -109,7 +109,7 @@ def plots(facts: ReportFacts) -> dict[str, Spec]:
         "written_length": scatter(
             facts.tables.get("written_length", []), "target_words", "generated_words", "row_score"
         ),
-        "slices": slice_dots(facts.slices, facts.metric, facts.metrics.get(facts.metric)),
+        "slices": slice_dots(facts.worst_first(), facts.metric, facts.metrics.get(facts.metric)),
         "cka": drift(facts.forgetting.get("cka", [])),
     }
     if facts.metric == "loss":

@@ -18,7 +18,7 @@ import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from tuneline.charts import SHOWN_CURVES, WRITTEN_CELLS, Spec, matrix_cells, score_dots, words
+from tuneline.charts import SHOWN_CURVES, SHOWN_SLICES, WRITTEN_CELLS, Spec, matrix_cells, score_dots, words
 from tuneline.display import (
     confidence,
     difference,
@@ -38,6 +38,7 @@ PAGE, PARTS, DRAWING = "report.html.jinja", "report_parts.html.jinja", "report.j
 STYLE = "report.css"
 SHOWN_CONFUSIONS = 15
 SHOWN_CHARACTERS = 600
+SHOWN_REASONS = 3
 HEADLINES = {  # of a decision → what the page begins with, and its colour
     "promoted": ("Promoted: it is the champion now", "good"),
     "champion": ("It is the champion already", "good"),
@@ -91,7 +92,7 @@ def render(facts: ReportFacts, registration: Mapping[str, Any] | None = None) ->
             facts=facts,
             verdict=reached,
             version=found.get("version"),
-            criteria=decision.get("criteria") or [],
+            criteria=sorted(decision.get("criteria") or [], key=lambda each: bool(each["passed"])),
             champion=decision.get("champion_scores") or {},
             performance=found.get("performance") or {},
             old_rows=found.get("old_rows") or {},
@@ -108,6 +109,7 @@ def render(facts: ReportFacts, registration: Mapping[str, Any] | None = None) ->
             many_labels=len(facts.labels) > WRITTEN_CELLS,
             shown_characters=SHOWN_CHARACTERS,
             shown_curves=SHOWN_CURVES,
+            shown_slices=SHOWN_SLICES,
         )
     )
 
@@ -118,10 +120,18 @@ def verdict(facts: ReportFacts, registration: Mapping[str, Any]) -> Verdict:
     outcome = decision.get("outcome", "undecided")
     headline, tone = HEADLINES[outcome]
     metric = decision.get("metric", facts.metric)
-    reason = sentence(decision.get("reason", UNDECIDED))
     figures = [Figure("this model", number(facts.metrics[metric]), interval(facts.intervals.get(metric)), main=True)]
     figures += _rivals(facts, decision, metric)
-    return Verdict(outcome, headline, tone, reason, metric, figures, _command(outcome, registration))
+    return Verdict(outcome, headline, tone, _reason(decision), metric, figures, _command(outcome, registration))
+
+
+def _reason(decision: Mapping[str, Any]) -> str:
+    """The reason of the decision; of many, the first."""
+    failed = [each["sentence"] for each in decision.get("criteria") or [] if not each["passed"]]
+    if decision.get("outcome") == "refused" and len(failed) > SHOWN_REASONS:
+        more = len(failed) - SHOWN_REASONS
+        return sentence("; ".join(failed[:SHOWN_REASONS])) + f" And {more} more, see the criteria."
+    return sentence(decision.get("reason", UNDECIDED))
 
 
 def _rivals(facts: ReportFacts, decision: Mapping[str, Any], metric: str) -> list[Figure]:
@@ -148,7 +158,7 @@ def _command(outcome: str, registration: Mapping[str, Any]) -> str:
 
 
 def _verdict_plot(facts: ReportFacts, decision: Mapping[str, Any], metric: str) -> dict[str, Spec]:
-    """The model's score with its interval, above those that it is held against."""
+    """The model's score with its interval, above those that it is held against, if there are any."""
     low, high = facts.intervals.get(metric) or (None, None)
     if low is None:
         return {}
@@ -158,7 +168,7 @@ def _verdict_plot(facts: ReportFacts, decision: Mapping[str, Any], metric: str) 
     scores = [{"name": "this model", "value": facts.metrics[metric], "low": low, "high": high}]
     scores += [{"name": name, "value": value} for name, value in rivals.items() if value is not None]
     spec = score_dots(scores, metric)
-    return {"verdict": spec} if spec else {}
+    return {"verdict": spec} if spec and len(scores) > 1 else {}
 
 
 def _registered(registration: Mapping[str, Any]) -> dict[str, str]:
