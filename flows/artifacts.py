@@ -10,7 +10,7 @@ import json
 import os
 import textwrap
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from prefect.exceptions import PrefectException
 from flows.parameters import Chosen
 from tuneline import layout
 from tuneline.addresses import safe_url
+from tuneline.display import interval, number, table
 
 GROUNDS = ("outcome", "reason", "metric", "challenger", "champion", "champion_version")
 CODE = " " * 4  # Markdown shows indented text as it stands
@@ -109,19 +110,30 @@ def _picture(file: Path) -> str:
 
 
 def show_scores(folder: Path) -> None:
-    """The challenger beside the champion it was compared with, and the baseline."""
+    """The challenger, with its intervals, beside the champion it was compared with, and the baseline."""
     evaluation = _json(folder / layout.EVALUATION)
-    held = _json(folder / layout.REGISTRATION)["decision"]["champion_scores"]
-    rows = []
-    for name, value in evaluation["metrics"].items():
-        row = {"metric": name, "challenger": _number(value), "champion": _number(held.get(name))}
-        if evaluation["baseline"]:
-            row["baseline"] = _number(evaluation["baseline"].get(name))
-        rows.append(row)
+    decision = _json(folder / layout.REGISTRATION)["decision"]
     with _left_out_when_the_server_is_away("metrics"):
         create_table_artifact(
-            rows, key="metrics", description=f"Scores on the {evaluation['test_rows']:,} rows of the test split"
+            scores(evaluation, decision),
+            key="metrics",
+            description=f"Scores on the {evaluation['test_rows']:,} rows of the test split",
         )
+
+
+def scores(evaluation: Mapping[str, Any], decision: Mapping[str, Any]) -> list[dict[str, str]]:
+    """A line for each metric, numbers as the report spells them."""
+    intervals, baseline = evaluation.get("intervals") or {}, evaluation["baseline"]
+    rows = []
+    for name, value in evaluation["metrics"].items():
+        row = {"metric": name, "challenger": number(value)}
+        if intervals:
+            row["interval"] = interval(intervals.get(name))
+        row["champion"] = number(decision["champion_scores"].get(name))
+        if baseline:
+            row["baseline"] = number(baseline.get(name))
+        rows.append(row)
+    return rows
 
 
 def show_decision(folder: Path, experiment: str) -> str:
@@ -129,13 +141,25 @@ def show_decision(folder: Path, experiment: str) -> str:
     record = _json(folder / layout.REGISTRATION)
     decision = record["decision"]
     sentence = f"{record['name']} version {record['version']}: {decision['outcome']}, {decision['reason']}"
-    facts = [(name.replace("_", " "), plain(decision[name])) for name in GROUNDS]
-    shown = f"**{html.escape(sentence)}**\n\n{table(('', ''), facts)}\n\nExperiment: `{experiment}`\n"
-    _markdown("decision", shown, "The promotion decision and its grounds")
+    facts = table(("", ""), [(name.replace("_", " "), plain(decision[name])) for name in GROUNDS])
+    held_to = criteria(decision)
+    parts = [f"**{html.escape(sentence)}**", *([held_to] if held_to else []), facts, f"Experiment: `{experiment}`\n"]
+    _markdown("decision", "\n\n".join(parts), "The promotion decision and its grounds")
     for key, address, text in links(record):
         with _left_out_when_the_server_is_away(key):
             create_link_artifact(address, link_text=text, key=key, description=text)
     return sentence
+
+
+def criteria(decision: Mapping[str, Any]) -> str:
+    """What the challenger was held to, as a table; nothing where it was held to nothing."""
+    rows = [
+        (each["name"], "pass" if each["passed"] else "fail", number(each["challenger"]), number(each["champion"]),
+         number(each["limit"]), interval(each["interval"], signed=True) or "–", number(each["p_value"]))
+        for each in decision.get("criteria") or ()
+    ]  # fmt: skip
+    header = ("criterion", "", "challenger", "champion", "limit", "gain, interval", "p-value")
+    return table(header, rows) if rows else ""
 
 
 def links(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -157,26 +181,9 @@ def _markdown(key: str, text: str, description: str) -> None:
         create_markdown_artifact(text, key=key, description=description)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table. Cells are text, never markup."""
-    lines = [header, ["---"] * len(header), *([_cell(value) for value in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def plain(value: Any) -> str:
     """A value as YAML would spell it in one line."""
     return json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
-
-
-def _cell(value: str) -> str:
-    escaped = html.escape(value).replace("\n", " ")
-    for sign in "\\|`*_[]<>":
-        escaped = escaped.replace(sign, f"\\{sign}")
-    return escaped
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
 
 
 def _json(path: Path) -> Any:

@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from tuneline import registry, tracking
+from tuneline.digests import model_digest
 from tuneline.errors import ServerAway, TrackingError
 
 DIGEST = "d" * 64
@@ -116,3 +117,25 @@ def test_a_dead_server_is_named_without_its_password(monkeypatch: pytest.MonkeyP
     with pytest.raises(TrackingError, match="does not answer") as caught:
         tracking.connect()
     assert "secret" not in str(caught.value).partition(":")[0] + str(caught.value).split("does not")[0]
+
+
+def test_a_registered_model_has_the_card_it_was_given_and_its_source_stays_as_it_was(
+    client: MlflowClient, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    (cache / "code").mkdir(parents=True)
+    for name in ("README.md", "MLmodel", "code/a.py"):
+        (cache / name).write_text(f"{name} of training")
+        (cache / name).chmod(0o444)  # as DVC keeps what it links to
+    folder = tmp_path / "linked"
+    (folder / "code").mkdir(parents=True)
+    for name in ("README.md", "MLmodel", "code/a.py"):
+        (folder / name).symlink_to(cache / name)
+    run_id = tracking.ensure_run(client, tracking.experiment_id(client, "x"), DIGEST, {}, CURVE)
+    digest = model_digest(folder)
+    registry.ensure_version(client, "m", run_id, folder, digest, {}, "the whole card")
+    name, held = registry.fetched("models:/m/1")  # its digest is looked at
+    assert name == "models:/m/1"
+    assert (held / "README.md").read_text() == "the whole card"
+    assert (held / "code/a.py").read_text() == "code/a.py of training"
+    assert (cache / "README.md").read_text() == "README.md of training"

@@ -6,12 +6,16 @@ from base64 import b64encode
 from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 import vl_convert
 
-from tuneline.reporting import ReportFacts, arranged, difference, number, plain, render, verdict
+from tests.evidence import EVIDENCE, REGISTRATION
+from tuneline import report_facts
+from tuneline.report_facts import ReportFacts
+from tuneline.reporting import against_baseline, arranged, render, verdict
 
 ATTACK = "<script>alert(1)</script>"
 LENGTHS = {
@@ -46,6 +50,8 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         self.inside_script = False
+        if tag in ("td", "th", "dt", "dd", "b"):
+            self.text += " "
 
     def handle_data(self, data: str) -> None:
         if self.inside_script:
@@ -73,6 +79,7 @@ def facts_of(labels: list[str], **changes: Any) -> ReportFacts:
         baseline={"accuracy": 0.7, "loss": 0.6},
         baseline_name="bag-of-words",
         metric="accuracy",
+        directions={"accuracy": True, "loss": False},
         labels=labels,
         details={
             "per_label": {n: {"precision": 0.75, "recall": 0.75, "f1": 0.75, "support": 4} for n in labels},
@@ -122,6 +129,7 @@ def facts_of(labels: list[str], **changes: Any) -> ReportFacts:
 
 
 TWO = facts_of(["negative", "positive"])
+FULL = replace(TWO, **EVIDENCE)
 
 
 def test_same_facts_give_the_same_bytes() -> None:
@@ -225,55 +233,145 @@ def test_a_number_that_is_none_or_not_finite_does_not_break_the_plots() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "higher_is_better", "outcome", "sentence"),
+    ("metric", "directions", "sentence"),
     [
-        ("accuracy", True, "better", "0.0500 better than bag-of-words."),
-        ("loss", False, "better", "0.1000 better than bag-of-words."),
-        ("loss", True, "worse", "0.1000 worse than bag-of-words."),
+        ("accuracy", {"accuracy": True}, "0.0500 better than bag-of-words."),
+        ("loss", {"loss": False}, "0.1000 better than bag-of-words."),
+        ("loss", {"loss": True}, "0.1000 worse than bag-of-words."),
     ],
 )
-def test_the_verdict_knows_which_way_is_better(
-    metric: str, higher_is_better: bool, outcome: str, sentence: str
+def test_the_baseline_is_beaten_in_the_direction_of_the_metric(
+    metric: str, directions: dict[str, bool], sentence: str
 ) -> None:
-    found = verdict(replace(TWO, metric=metric, higher_is_better=higher_is_better))
-    assert (found.outcome, found.sentence) == (outcome, sentence)
+    assert against_baseline(replace(TWO, metric=metric, directions=directions)) == sentence
 
 
 def test_a_difference_that_does_not_show_is_no_difference() -> None:
-    assert verdict(replace(TWO, baseline={"accuracy": 0.75})).outcome == "equal"
+    assert against_baseline(replace(TWO, baseline={"accuracy": 0.75})) == "No better than bag-of-words."
+
+
+def test_before_register_the_page_says_that_nothing_is_decided() -> None:
+    found = verdict(TWO, {})
+    assert (found.outcome, found.tone) == ("undecided", "plain")
+    assert "run dvc repro" in found.reason
+    assert [figure.title for figure in found.figures] == ["this model", "bag-of-words"]
+
+
+def test_the_verdict_shows_both_models_and_the_gain_with_its_interval_and_p_value() -> None:
+    found = verdict(FULL, REGISTRATION)
+    assert found.headline == "Promoted: it is the champion now"
+    assert found.reason == "Accuracy 0.7500 is better than 0.7100 (95% sure: gain above +0.0100)."
+    assert [(figure.title, figure.value, figure.note) for figure in found.figures] == [
+        ("this model", "0.7500", "[0.7000, 0.8000]"),
+        ("champion, version 6", "0.7100", ""),
+        ("gain", "+0.0400", "[+0.0050, +0.0750], p = 0.012"),
+    ]
+
+
+def test_where_lower_is_better_a_fall_is_a_gain() -> None:
+    decision = {**REGISTRATION["decision"], "metric": "loss", "challenger": 0.5, "champion": 0.6, "criteria": []}
+    found = verdict(FULL, {**REGISTRATION, "decision": decision})
+    assert (found.metric, found.figures[0].value, found.figures[2].value) == ("loss", "0.5000", "+0.1000")
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("outcome", "tone", "command"),
     [
-        (0.91234, "0.9123"),
-        (1.0, "1.000"),
-        (123.456, "123.5"),
-        (12345.6, "12,346"),
-        (0.00012345, "1.23e-04"),
-        (12000, "12,000"),
-        (0.0, "0.0000"),
-        (None, "–"),
-        (float("nan"), "nan"),
+        ("promoted", "good", ""),
+        ("champion", "good", ""),
+        ("kept", "plain", ""),
+        ("refused", "bad", ""),
+        ("waiting", "open", 'tuneline promote reviews 7 --reason "..."'),
+        ("incomparable", "open", 'tuneline promote reviews 7 --accept-incomparable --reason "..."'),
     ],
 )
-def test_numbers_have_three_or_four_digits(value: float | None, shown: str) -> None:
-    assert number(value) == shown
+def test_each_outcome_has_its_colour_and_what_a_person_may_do(outcome: str, tone: str, command: str) -> None:
+    registration = {**REGISTRATION, "decision": {**REGISTRATION["decision"], "outcome": outcome}}
+    found = verdict(FULL, registration)
+    assert (found.tone, found.command) == (tone, command)
+    text = Page(render(FULL, registration)).text
+    assert found.headline in text and command in text
 
 
-def test_a_difference_has_its_sign() -> None:
-    assert [difference(value) for value in (0.05, -0.05, 0.0)] == ["+0.0500", "−0.0500", "±0.0000"]
+def test_of_many_reasons_to_refuse_a_model_the_page_begins_with_three() -> None:
+    held, broken = REGISTRATION["decision"]["criteria"]
+    failed = [{**broken, "name": f"slice {n}", "sentence": f"slice {n} is worse"} for n in range(5)]
+    decision = {**REGISTRATION["decision"], "outcome": "refused", "reason": "; ".join(c["sentence"] for c in failed)}
+    few = {**REGISTRATION, "decision": {**decision, "reason": "slice 0 is worse", "criteria": [held, failed[0]]}}
+    assert verdict(FULL, few).reason == "Slice 0 is worse."
+    many = {**REGISTRATION, "decision": {**decision, "criteria": [held, *failed]}}
+    reason = "Slice 0 is worse; slice 1 is worse; slice 2 is worse. And 2 more, see the criteria."
+    assert verdict(FULL, many).reason == reason
+    text = Page(render(FULL, many)).text
+    assert text.index("slice 4") < text.index("McNemar")  # what fails comes first
 
 
-def test_parameters_are_spelled_as_yaml_spells_them() -> None:
-    assert [plain(value) for value in (None, True, 2e-5, 100000, ["a", "b"], [])] == [
-        "null",
-        "true",
-        "2e-05",
-        "100000",
-        "a, b",
-        "none",
-    ]
+def test_the_page_holds_all_the_evidence() -> None:
+    page = Page(render(FULL, REGISTRATION))
+    text = " ".join(page.text.split())
+    for expected in (
+        "accuracy ✓ pass 0.7500 0.7100 0.0000 [+0.0050, +0.0750] 0.0120 McNemar, exact",
+        "behaviour typo ✗ fail 0.8000 – 0.9000 – – –",
+        "Weakest of those large enough to judge: over 40 words, accuracy 0.6000 [0.4500, 0.7500] on 40 rows",
+        "too small to judge",
+        "temperature of 1.400",
+        "ece 0.0900 0.0310",
+        "no row has a name invariance – 0 0",
+        "a fine lmap",
+        "typo: 2 failed",
+        "Likely label errors",
+        "median 4.200 ms",
+        "512.5 rows per second",
+        "90.90 MB",
+        "Accuracy 0.7400 on the test rows of version 6",
+        "models:/reviews/7",
+    ):
+        assert expected in text, expected
+    assert {"verdict", "slices"} < set(page.specs())
+    assert sorted(str(place) for place in page.places()) == sorted(page.specs())
+    for spec in page.specs().values():
+        assert vl_convert.vegalite_to_vega(spec)["marks"]
+
+
+def test_every_link_of_the_page_leads_to_a_section() -> None:
+    for page in (Page(render(FULL, REGISTRATION)), Page(render(TWO))):
+        anchors = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
+        links = {str(attributes["href"])[1:] for tag, attributes in page.elements if tag == "a"}
+        assert links <= anchors
+        assert anchors - links == {"plots"}  # and each section is linked to
+
+
+def test_slices_too_small_to_judge_are_hollow_and_never_the_worst() -> None:
+    spec = Page(render(FULL)).specs()["slices"]
+    assert [dot["name"] for dot in spec["data"]["values"] if not dot["judged"]] == ["label neutral"]
+    worst = FULL.worst_slice()
+    assert worst is not None and worst["name"] == "over 40 words"
+    assert [each["name"] for each in FULL.worst_first()] == ["over 40 words", "up to 10 words", "label neutral"]
+    upside_down = replace(FULL, directions={"accuracy": False}).worst_slice()
+    assert upside_down is not None and upside_down["name"] == "up to 10 words"
+
+
+def test_hostile_evidence_is_shown_as_text() -> None:
+    hostile = json.loads(json.dumps(EVIDENCE).replace("lmap", ATTACK).replace("over 40 words", ATTACK))
+    decision = {**REGISTRATION["decision"], "reason": ATTACK}
+    html = render(replace(TWO, **hostile), {**REGISTRATION, "decision": decision})
+    assert ATTACK not in html
+    assert len(Page(html).scripts) == 3
+
+
+def test_facts_read_back_are_the_facts_that_were_written(tmp_path: Path) -> None:
+    report_facts.write(tmp_path / "report.json", FULL)
+    assert report_facts.read(tmp_path / "report.json") == FULL
+    first = (tmp_path / "report.json").read_bytes()
+    report_facts.write(tmp_path / "report.json", FULL)
+    assert (tmp_path / "report.json").read_bytes() == first
+
+
+def test_a_model_that_is_not_calibrated_may_still_show_its_reliability() -> None:
+    bins = [{"from": 0.9, "to": 1.0, "confidence": 0.95, "share_right": 0.8, "count": 5}]
+    page = Page(render(replace(TWO, tables={"reliability": bins})))
+    assert "reliability" in page.specs()
+    assert "Whether the model is right as often as it says" in page.text and "temperature" not in page.text
 
 
 def test_like_dictionaries_become_a_table_and_others_a_group() -> None:

@@ -10,7 +10,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from tuneline import layout, registry, tracking
 from tuneline.checkpoints import TOKENIZER_FILES, find_checkpoint
-from tuneline.digests import file_digest, tree_digest
+from tuneline.digests import file_digest, model_digest
 from tuneline.errors import Unscorable
 from tuneline.inference import Predictor
 from tuneline.modelling import initial_model
@@ -49,9 +49,9 @@ def registered(client: MlflowClient, folder: Path, *, keep_rows: bool = True) ->
     file = Path("then/test.parquet")
     file.parent.mkdir(exist_ok=True)
     write_rows(file, ROWS, schema_of({"text": "string", "label": "string"}))
-    run_id = tracking.ensure_run(client, tracking.experiment_id(client, "x"), tree_digest(folder), {}, [])
+    run_id = tracking.ensure_run(client, tracking.experiment_id(client, "x"), model_digest(folder), {}, [])
     tags = registry.score_tags({"accuracy": 0.75}, file_digest(file))
-    version, _ = registry.ensure_version(client, "m", run_id, folder, tree_digest(folder), tags)
+    version, _ = registry.ensure_version(client, "m", run_id, folder, model_digest(folder), tags)
     if keep_rows:
         client.log_artifact(run_id, str(file))
     return client.get_model_version("m", version.version)

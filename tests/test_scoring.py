@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from tuneline import cli, packaging, parts, registry, scoring, tracking
 from tuneline.checkpoints import find_checkpoint, load_tokenizer
-from tuneline.digests import file_digest, tree_digest
+from tuneline.digests import file_digest, model_digest
 from tuneline.errors import DataError, PipelineError, StorageError, TrackingError
 from tuneline.inference import Predictor
 from tuneline.modelling import initial_model
@@ -81,7 +81,7 @@ def server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
         client = tracking.connect()
         for name, folder in (("toys", model), ("twice", model), ("twice", turned), ("strange", strange)):
-            digest = tree_digest(folder)
+            digest = model_digest(folder)
             run_id = tracking.ensure_run(client, tracking.experiment_id(client, "x"), digest, {}, [])
             registry.ensure_version(client, name, run_id, folder, digest, {})
         client.set_registered_model_alias("toys", "champion", "1")
@@ -165,7 +165,7 @@ def test_the_manifest_says_what_the_parts_are_made_from(model: Path) -> None:
     score(path)
     assert json.loads(Path("scores/_scoring.json").read_text()) == {
         "input": "in.csv", "input_file_sha256": file_digest(path), "encoding": "utf-8", "delimiter": None,
-        "columns": {}, "rows_per_part": 10, "model": "toys", "version": 1, "model_digest": tree_digest(model),
+        "columns": {}, "rows_per_part": 10, "model": "toys", "version": 1, "model_digest": model_digest(model),
         "rows": 20, "rows_without_text": 0, "complete": True,
     }  # fmt: skip
     assert len(part_bytes("scores")) == 2

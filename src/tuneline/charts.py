@@ -1,7 +1,7 @@
 """Vega-Lite plots of what a model learned and where it errs: for the report, and as SVG files.
 
-learning curve, confusion matrix, ROC, precision and recall, reliability, predicted against gold, drift from the base,
-lengths in tokens
+learning curve, confusion matrix, ROC, precision and recall, reliability, predicted against gold, scores with their
+intervals, slices, drift from the base, lengths in tokens
 """
 
 import math
@@ -17,10 +17,17 @@ FRAME = {"width": "container", "autosize": {"type": "fit-x", "contains": "paddin
 SHOWN_POINTS = 2_000  # each weighs some 60 bytes of the page
 SHOWN_CURVES = 8  # more lines in one plot cannot be told apart
 WRITTEN_CELLS = 10  # on a phone, a confusion matrix of more labels has no room for numbers
+SHOWN_SLICES = 40  # with more, the plot is a wall; the table has them all
 NAMED_COLUMNS = 25  # nor of more labels for names above its columns
 DRAWING = {  # a picture stands on any page, so it brings its own ground
     "background": "white",
-    "style": {"on-weak": {"color": "#1b1f24"}, "on-strong": {"color": "white"}},
+    "style": {
+        "on-weak": {"color": "#1b1f24"},
+        "on-strong": {"color": "white"},
+        "dot": {"color": "#4c78a8"},
+        "hollow": {"fill": "white", "stroke": "#4c78a8"},
+        "cut": {"color": "#b42318", "strokeDash": [4, 3]},
+    },
 }
 
 
@@ -229,6 +236,29 @@ def _area(line: Sequence[Mapping[str, Any]], x: str, y: str) -> float:
     return sum((b[x] - a[x]) * (a[y] + b[y]) / 2 for a, b in pairwise(line))
 
 
+def score_dots(scores: Sequence[Mapping[str, Any]], metric: str) -> Spec | None:
+    """A dot for each model, with its interval where it has one. scores: name, value, low, high."""
+    return _dots([{**score, "judged": True} for score in scores], metric)
+
+
+def slice_dots(slices: Sequence[Mapping[str, Any]], metric: str, overall: float | None) -> Spec | None:
+    """A dot for each slice, with its interval, and a line at the score of all rows.
+
+    Those too small to judge are hollow.
+    """
+    shown = [
+        {**{name: each[name] for name in ("name", "rows", "value", "judged")},
+         **dict(zip(("low", "high"), each["interval"] or (None, None), strict=True))}
+        for each in slices
+        if each["value"] is not None
+    ][:SHOWN_SLICES]  # fmt: skip
+    spec = _dots(shown, metric, "rows")
+    if spec and overall is not None:
+        line = {"mark": {"type": "rule", "style": "cut"}, "encoding": {"x": {"datum": overall}}}
+        spec["layer"].insert(0, line)
+    return spec
+
+
 def histogram(tokens: Mapping[str, Any], max_length: int | None) -> Spec | None:
     """Rows by length in tokens, with a line where longer rows are cut."""
     histogram = tokens.get("histogram")
@@ -270,6 +300,34 @@ def drift(cka: Sequence[float]) -> Spec | None:
             "y": {"field": "CKA", "type": "quantitative", "scale": {"domain": [0, 1], "clamp": True}},
             "tooltip": _tooltip("layer", "CKA"),
         },
+    }
+
+
+def _dots(lines: Sequence[Mapping[str, Any]], metric: str, *pointed: str) -> Spec | None:
+    """One line a name, from the top: a dot at its value, a bar over its interval. pointed: more to see at a dot."""
+    if not lines:
+        return None
+    tooltip = _tooltip("name", *pointed, "low", "high", value=words(metric))
+    axis = {"type": "quantitative", "title": words(metric), "scale": {"zero": False, "nice": False, "padding": 12}}
+    name = {"field": "name", "type": "nominal", "sort": None, "title": None, "axis": {"labelAngle": 0}}
+    bar = {
+        "transform": [{"filter": "isValid(datum.low)"}],
+        "mark": {"type": "rule", "style": "dot", "strokeWidth": 2},
+        "encoding": {"y": name, "x": {"field": "low", **axis}, "x2": {"field": "high"}, "tooltip": tooltip},
+    }
+    dots = [
+        {
+            "transform": [{"filter": condition}],
+            "mark": {"type": "point", "style": style, "filled": style == "dot", "size": 80, "opacity": 1},
+            "encoding": {"y": name, "x": {"field": "value", **axis}, "tooltip": tooltip},
+        }
+        for condition, style in (("datum.judged", "dot"), ("!datum.judged", "hollow"))
+    ]
+    return {
+        "data": {"values": list(lines)},
+        **FRAME,
+        "height": 26 * len(lines),
+        "layer": [bar, *dots],
     }
 
 

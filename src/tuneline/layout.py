@@ -36,6 +36,7 @@ EVALUATION = REPORTS / "evaluation.json"
 PREDICTIONS = REPORTS / "predictions.parquet"
 PLOTS = REPORTS / "plots"
 TABLES = REPORTS / "tables"
+REPORT_FACTS = REPORTS / "report.json"
 REPORT = REPORTS / "report.html"
 REGISTRATION = REPORTS / "registration.json"
 

@@ -4,7 +4,7 @@ config.json model.safetensors tokenizer.json ...   as transformers reads them
 adapter_config.json adapter_model.safetensors      in place of model.safetensors, as peft reads them
 tuneline.json                                      task, labels, max_length; of an adapter its base
 MLmodel requirements.txt code/                     as MLflow reads and serves them
-README.md                                          model card
+README.md                                          model card: a short one, which register replaces (card.py)
 """
 
 import json
@@ -70,7 +70,7 @@ def _card(params: Sections, labels: list[str], checkpoint: Checkpoint, training:
     return f"""---
 library_name: transformers
 base_model: {checkpoint.name}
-pipeline_tag: {params.task.name}
+pipeline_tag: {params.task.pipeline_tag}
 tags: [tuneline]
 ---
 

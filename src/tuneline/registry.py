@@ -5,8 +5,8 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from tuneline import layout
-from tuneline.digests import tree_digest
+from tuneline.digests import CARD, model_digest
 from tuneline.errors import TrackingError, Unscorable, did_you_mean
 from tuneline.tracking import connect, safe_uri, tracking_uri
 
@@ -110,9 +110,9 @@ def registry_lock(name: str) -> AbstractContextManager[Any]:
     return FileLock(Path(tempfile.gettempdir()) / f"tuneline-{key}.lock", mode=0o666)
 
 
-def find_version(client: MlflowClient, name: str, model_digest: str) -> ModelVersion | None:
+def find_version(client: MlflowClient, name: str, digest: str) -> ModelVersion | None:
     """The version that holds exactly this model folder, or None."""
-    found = client.search_model_versions(f"name = '{name}' and tags.`{MODEL_DIGEST}` = '{model_digest}'")
+    found = client.search_model_versions(f"name = '{name}' and tags.`{MODEL_DIGEST}` = '{digest}'")
     return min(found, key=lambda version: int(version.version)) if found else None
 
 
@@ -135,12 +135,12 @@ def fetched(text: str) -> tuple[str, Path]:
     version = referenced_version(client, Reference.parse(text))
     folder = layout.STATE / "registry" / version.name / str(version.version)
     wanted = version.tags.get(MODEL_DIGEST)
-    if not folder.is_dir() or tree_digest(folder) != wanted:
+    if not folder.is_dir() or model_digest(folder) != wanted:
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as place:
             found = _download(client, version, place)
-            if wanted and tree_digest(found) != wanted:
+            if wanted and model_digest(found) != wanted:
                 raise TrackingError(
                     f"{version.name} version {version.version}: the files at {version.source} are not those that were "
                     "registered (their digest differs). Bring them back, or use another version."
@@ -182,11 +182,15 @@ def _why_not_found(client: MlflowClient, reference: Reference) -> str:
 
 
 def ensure_version(
-    client: MlflowClient, name: str, run_id: str, folder: Path, model_digest: str, tags: Mapping[str, str]
-) -> tuple[ModelVersion, bool]:
+    client: MlflowClient, name: str, run_id: str, folder: Path, digest: str, tags: Mapping[str, str],
+    card: str | None = None,
+) -> tuple[ModelVersion, bool]:  # fmt: skip
     """The version of this model folder, and whether it was made just now. The folder is copied to the
-    tracking server, because the next training replaces the one in this checkout."""
-    known = find_version(client, name, model_digest)
+    tracking server, because the next training replaces the one in this checkout.
+
+    card: the text of a model card that takes the place of the folder's own.
+    """
+    known = find_version(client, name, digest)
     if known is not None:
         return known, False
     try:
@@ -194,12 +198,33 @@ def ensure_version(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise TrackingError(f"register.name '{name}': the registry refused it: {error.message}") from error
-    client.log_artifacts(run_id, str(folder), "model")
+    with _with_card(folder, card) as whole:
+        client.log_artifacts(run_id, str(whole), "model")
     source = f"{client.get_run(run_id).info.artifact_uri}/model"
     version = client.create_model_version(
-        name, source, run_id, tags={MODEL_DIGEST: model_digest, **tags}, await_creation_for=0
+        name, source, run_id, tags={MODEL_DIGEST: digest, **tags}, await_creation_for=0
     )
     return version, True
+
+
+@contextmanager
+def _with_card(folder: Path, card: str | None) -> Iterator[Path]:
+    """The folder; or, where a card takes the place of its own, one of links to its other files. DVC's cache, which
+    the folder may be links to, is never written to."""
+    if card is None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as holder:
+        place = Path(holder) / "model"
+        place.mkdir()
+        for file in sorted(folder.rglob("*")):
+            link = place / file.relative_to(folder)
+            if file.is_dir():
+                link.mkdir()
+            elif link != place / CARD:
+                link.symlink_to(file.resolve())
+        (place / CARD).write_text(card, encoding="utf-8")
+        yield place
 
 
 def champion(client: MlflowClient, name: str) -> ModelVersion | None:

@@ -155,6 +155,15 @@ def log_scores(client: MlflowClient, run_id: str, scores: Mapping[str, float], p
     client.log_batch(run_id, metrics=[Metric(prefix + name, value, 0, 0) for name, value in scores.items()])
 
 
+def bounds(intervals: Mapping[str, Sequence[float] | None]) -> dict[str, float]:
+    """{"accuracy": [0.9, 0.95]} → {"accuracy_low": 0.9, "accuracy_high": 0.95}"""
+    return {
+        f"{name}_{end}": value
+        for name, interval in intervals.items()
+        for end, value in zip(("low", "high"), interval or (), strict=False)
+    }
+
+
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"train": {"seed": 0}} → {"train.seed": 0}"""
     flat: dict[str, Any] = {}

@@ -119,7 +119,7 @@ def test_a_second_server_gets_the_whole_run_and_a_model_from_the_cache(project: 
     assert counts[0] == counts[1] != []
 
     # A version never comes without its scores and its report: they go first.
-    (project / "data/reports/report.html").unlink()
+    (project / "data/reports/report.json").unlink()
     third = f"sqlite:///{project / 'third.db'}"
     assert run("tuneline", "stage", "register", cwd=project, check=False, MLFLOW_TRACKING_URI=third).returncode
     assert list(mlflow.MlflowClient(third, third).search_model_versions()) == []
@@ -181,7 +181,9 @@ def test_tracking_that_is_away_costs_no_training(project: Path) -> None:
     assert "Running stage 'register'" in done.stdout
     assert "does not answer" in done.stderr
     assert "Traceback" not in done.stderr
+    assert "Not decided yet" in (project / "data/reports/report.html").read_text()
     assert repro(project) == ["register"]
+    assert "Promoted: it is the champion now" in (project / "data/reports/report.html").read_text()
 
 
 @pytest.mark.parametrize(

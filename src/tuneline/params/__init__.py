@@ -7,7 +7,7 @@ Names that transformers has are spelled as transformers spells them and passed s
 
 from tuneline.params.augmentation import Augmentation
 from tuneline.params.data import Checks, Data, MaxRows, Splits
-from tuneline.params.judge import KEPT_OF_BASE, Evaluate, Forgetting, Guardrails, Register
+from tuneline.params.judge import KEPT_OF_BASE, Card, Evaluate, Forgetting, Guardrails, Register
 from tuneline.params.lora import Lora
 from tuneline.params.model import Model, Tokenize, TrainedTokenizer
 from tuneline.params.reading import check_params, load_yaml, read_params, schema
@@ -17,7 +17,7 @@ from tuneline.params.train import Train
 from tuneline.params.whole import Params, Sections
 
 __all__ = [
-    "KEPT_OF_BASE", "NAME", "Augmentation", "Checks", "Data", "Evaluate", "Forgetting", "Guardrails", "Lora",
+    "KEPT_OF_BASE", "NAME", "Augmentation", "Card", "Checks", "Data", "Evaluate", "Forgetting", "Guardrails", "Lora",
     "MaxRows", "Model", "Params", "Register", "Regularization", "Replay", "Sections", "Splits", "Tokenize", "Train",
     "TrainedTokenizer", "check_params", "load_yaml", "read_params", "schema",
 ]  # fmt: skip

@@ -69,6 +69,21 @@ class Guardrails(Section):
     """Largest model folder, in megabytes (10**6 bytes)."""
 
 
+class Card(Section):
+    """What the model card says that only a person knows. Nothing is invented: what is null is said to be unknown."""
+
+    language: list[str] = Field([])
+    """Languages of the texts, as ISO 639 codes: [en], [en, de]."""
+    license: str | None = None
+    """Licence of the model, as the Hugging Face hub spells it: apache-2.0, mit, cc-by-4.0."""
+    intended_use: str | None = None
+    """Who is to use the model, and what for."""
+    out_of_scope: str | None = None
+    """What it must not be used for."""
+    limits: str | None = None
+    """What is known of its weaknesses, beyond what is measured."""
+
+
 class Register(Section):
     """The model registry and the rule that moves the champion alias."""
 
@@ -84,3 +99,4 @@ class Register(Section):
     guardrails: Guardrails = Guardrails()
     approval: Literal["automatic", "manual"] = "automatic"
     """manual lets a model that passes wait, under the alias challenger, for `tuneline promote`."""
+    card: Card = Card()

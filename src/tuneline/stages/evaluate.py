@@ -1,4 +1,4 @@
-"""evaluate: the model folder and the test split → scores, predictions, plots and the report."""
+"""evaluate: the model folder and the test split → scores, predictions, plots and the facts of the report."""
 
 import csv
 import json
@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tuneline import charts, curves, devices, forgetting, layout
+from tuneline import charts, curves, devices, forgetting, layout, report_facts
 from tuneline.augmentation import Augmenter
 from tuneline.baselines import BASELINES
 from tuneline.checkpoints import load_tokenizer
@@ -19,7 +19,7 @@ from tuneline.metrics.resampling import intervals
 from tuneline.params import Sections
 from tuneline.parquet import read_batches, read_rows
 from tuneline.predictions import write as write_predictions
-from tuneline.reporting import ReportFacts, plots, render
+from tuneline.report_facts import PLOTTED, ReportFacts
 from tuneline.tasks.base import Prediction, Row, Score, Task
 
 SECTIONS = ("data", "task", "model", "tokenize", "train", "evaluate")
@@ -56,8 +56,8 @@ def run(params: Sections) -> None:
     }
     tables = task.plots(predictions, rows, labels)
     errors = _worst_errors(task, predictions, rows, score, params.evaluate.worst_errors)
-    outs = (layout.EVALUATION, layout.PREDICTIONS, layout.TABLES, layout.PLOTS, layout.REPORT)
-    with staged(*outs) as [evaluation_file, predictions_file, tables_folder, plots_folder, report_file]:
+    outs = (layout.EVALUATION, layout.PREDICTIONS, layout.TABLES, layout.PLOTS, layout.REPORT_FACTS)
+    with staged(*outs) as [evaluation_file, predictions_file, tables_folder, plots_folder, facts_file]:
         evaluation_file.write_text(json.dumps(evaluation, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         write_predictions(predictions_file, task, predictions, rows, score.per_row)
         tables_folder.mkdir()
@@ -65,9 +65,9 @@ def run(params: Sections) -> None:
             _write_csv(tables_folder / f"{name}.csv", lines)
         plots_folder.mkdir()
         facts = _facts(params, score.classes or labels, evaluation, tables, errors)
-        for name, spec in plots(facts).items():
+        for name, spec in report_facts.plots(facts).items():
             (plots_folder / f"{name}.svg").write_text(charts.svg(spec), encoding="utf-8")
-        report_file.write_text(render(facts), encoding="utf-8")
+        report_facts.write(facts_file, facts)
     against = f", {task.baseline} {baseline[task.default_metric]:.4f}" if baseline else ""
     metric = task.default_metric
     agreement = kept["metrics"].get("similarity_agreement")
@@ -130,15 +130,22 @@ def _facts(
         baseline=evaluation["baseline"],
         baseline_name=params.task.baseline,
         metric=params.task.default_metric,
-        higher_is_better=params.task.metrics[params.task.default_metric],
+        directions=dict(params.task.metrics),
         labels=labels,
         counted=params.task.counted,
         compared=params.task.compared,
         details={name: evaluation.get(name) for name in ("per_label", "confusion")},
         learning_curve=curves.read(layout.LEARNING_CURVE),
-        tables=tables,
+        tables={name: lines for name, lines in tables.items() if name in PLOTTED},
         errors=errors,
         worst=params.task.worst,
+        test_rows=evaluation["test_rows"],
+        intervals=evaluation.get("intervals", {}),
+        confidence=params.evaluate.confidence,
+        calibration=evaluation.get("calibration"),
+        slices=evaluation.get("slices", []),
+        behaviour=evaluation.get("behaviour", []),
+        label_errors=evaluation.get("label_errors", []),
         augmented=_augmented(params),
         validation=_json(layout.VALIDATION),
         tokens=_json(layout.TOKENS),

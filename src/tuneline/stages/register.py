@@ -14,13 +14,14 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from tuneline import curves, devices, layout, registry, tracking
-from tuneline.digests import digest, tree_digest
+from tuneline import card, curves, devices, layout, registry, report_facts, tracking
+from tuneline.digests import digest, model_digest, tree_digest
 from tuneline.errors import TrackingError, Unscorable
 from tuneline.layout import split_file, staged
 from tuneline.log import report
 from tuneline.params import Sections
 from tuneline.parquet import read_rows
+from tuneline.reporting import write_page
 
 SECTIONS = ("data", "task", "model", "tokenize", "train", "evaluate", "register")
 EXPERIMENT = "tuneline"
@@ -30,25 +31,28 @@ ORIGIN = {"flow_run": "TUNELINE_FLOW_RUN", "experiment": "TUNELINE_EXPERIMENT"} 
 @tracking.answering()
 def run(params: Sections) -> None:
     training, evaluation = _json(layout.TRAINING), _json(layout.EVALUATION)
+    facts = report_facts.read(layout.REPORT_FACTS)
+    write_page(layout.REPORT, facts)  # says that nothing is decided yet, should the server be away
     name, metric = params.register.name, params.register.metric or params.task.default_metric
     rule = registry.Rule(metric, params.task.metrics[metric], params.register.minimum_effect)
     score = _score(evaluation, metric)
-    model_digest = tree_digest(layout.MODEL)
+    folder_digest = model_digest(layout.MODEL)
     client = tracking.connect()
-    if _must_score_again(registry.champion(client, name), model_digest, evaluation):
+    if _must_score_again(registry.champion(client, name), folder_digest, evaluation):
         devices.lease("register", params.train.device)  # before the lock, or all who register wait for a device too
     with registry.registry_lock(name):
         experiment = tracking.experiment_id(client, EXPERIMENT)
         sections = {part: params.dump()[part] for part in ("task", "model", "tokenize", "train")}
         curve = curves.read(layout.LEARNING_CURVE)
         run_id = tracking.ensure_run(client, experiment, training["inputs_digest"], sections, curve)
-        if registry.find_version(client, name, model_digest) is None:  # all of it first: no version is ever without
-            tracking.log_scores(client, run_id, evaluation["metrics"])
+        if registry.find_version(client, name, folder_digest) is None:  # all of it first: no version is ever without
+            tracking.log_scores(client, run_id, {**evaluation["metrics"], **tracking.bounds(facts.intervals)})
             tracking.log_scores(client, run_id, evaluation["forgetting"]["metrics"], prefix="forgetting.")
             client.log_artifact(run_id, str(layout.REPORT))
             client.log_artifact(run_id, str(split_file(layout.VALIDATED, "test")))
+        tags = _tags(params, training, evaluation)
         version, new = registry.ensure_version(
-            client, name, run_id, layout.MODEL, model_digest, _tags(params, training, evaluation)
+            client, name, run_id, layout.MODEL, folder_digest, tags, card.complete(params, facts, training, tags)
         )
         old_rows = _on_old_rows(client, version, metric, evaluation["test_sha256"], params.train.device)
 
@@ -66,6 +70,9 @@ def run(params: Sections) -> None:
     }  # fmt: skip
     with staged(layout.REGISTRATION) as [registration]:
         registration.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_page(layout.REPORT, facts, record)
+    if decision.outcome != "champion":  # then the version has its report, with the decision that made it so
+        client.log_artifact(run_id, str(layout.REPORT))
     report(
         "register",
         f"{name} version {version.version}{' (new)' if new else ''}: {decision.outcome}, {decision.reason}"

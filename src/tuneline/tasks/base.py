@@ -204,6 +204,11 @@ class Task(BaseModel):
         """Arrow type of each part of a prediction that a scored file carries, by name."""
 
     @property
+    def pipeline_tag(self) -> str:
+        """What the Hugging Face hub calls the task."""
+        return self.name
+
+    @property
     def fits(self) -> bool:
         """Whether something of the task is chosen on the validation split."""
         return False

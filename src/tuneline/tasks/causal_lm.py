@@ -43,6 +43,7 @@ class CausalLM(LanguageModel):
         "bytes": "int64",  # of the text, in UTF-8
     }
     metrics: ClassVar = {"perplexity": False, "bits_per_byte": False, "loss": False, "accuracy": True}
+    pipeline_tag: ClassVar = "text-generation"
 
     @property
     def answer_types(self) -> dict[str, str]:

@@ -39,6 +39,7 @@ class MaskedLM(LanguageModel):
         "labels": "list<int32>",  # the true token where it is to be predicted
     }
     metrics: ClassVar = {"perplexity": False, "loss": False, "accuracy": True}
+    pipeline_tag: ClassVar = "fill-mask"
 
     @property
     def answer_types(self) -> dict[str, str]:

@@ -84,6 +84,10 @@ class Seq2Seq(Task):
     def baseline(self) -> str:
         return GOALS[self.goal].baseline
 
+    @property
+    def pipeline_tag(self) -> str:
+        return self.goal
+
     @classmethod
     def fitting(cls, rows: Sequence[Row]) -> dict[str, Any]:
         targets = [row["target"][0] if isinstance(row["target"], list) else row["target"] for row in rows]
