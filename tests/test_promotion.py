@@ -7,9 +7,11 @@ import random
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from tuneline.ledger import Aliases, Entry, Head, Ledger
 from tuneline.transaction import pointed
 
 PROCESSES = multiprocessing.get_context("forkserver")  # a fork of a process that has a store open shares its sockets
-PROCESSES.set_forkserver_preload(["tests.test_promotion"])
+PROCESSES.set_forkserver_preload(["tests.test_promotion", "mlflow.store.model_registry.sqlalchemy_store"])
 WRITES = (
     "create_run", "set_registered_model_alias", "delete_registered_model_alias", "set_registered_model_tag", "set_tag",
     "set_terminated",
@@ -105,12 +107,20 @@ def actions(client: MlflowClient, name: str = "m") -> list[tuple[str, int | None
     return [(e.content.action, e.content.version, e.aliases.champion) for e in whole(client, name)]
 
 
-def in_process(target: Callable[..., None], *arguments: Any) -> int:
-    """The exit code of a process that calls this."""
-    process = PROCESSES.Process(target=target, args=arguments)
+def start(target: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """A process of its own that calls this, on the store of this one."""
+    process = PROCESSES.Process(target=on_store, args=(tracking.tracking_uri(), target, *arguments))
     process.start()
+    return process
+
+
+def on_store(uri: str, target: Callable[..., None], *arguments: Any) -> None:
+    os.environ["MLFLOW_TRACKING_URI"] = uri  # the environment is that of the first process which was started
+    target(*arguments)
+
+
+def code_of(process: BaseProcess) -> int | None:
     process.join(120)
-    assert process.exitcode is not None
     return process.exitcode
 
 
@@ -287,7 +297,7 @@ def test_a_long_decision_is_kept_whole(shared: MlflowClient, request: pytest.Fix
 # -- crashes ----------------------------------------------------------------------------------------------------------
 
 
-def killed_at(write: int, after: bool, name: str, operation: Callable[[], Any]) -> None:
+def killed_at(write: int, after: bool, operation: Callable[[], Any]) -> None:
     """Run an operation in this process, and kill it before or after its n-th write to the store."""
     done = 0
 
@@ -318,7 +328,7 @@ def test_the_next_operation_ends_what_a_process_killed_at_any_write_began(client
         judge(client, first, "promoted")
         judge(client, second, "waiting")
         operation = partial(promotion.promote, name, 2, reason="x")
-        code = in_process(killed_at, write, after, name, operation)
+        code = code_of(start(killed_at, write, after, operation))
         assert code == (-signal.SIGKILL if write < 6 else 0)
         settle(client, name)
         announced = write > 1 or after
@@ -330,7 +340,7 @@ def test_a_champion_changed_outside_while_a_process_lay_dead_is_not_overwritten(
     first, second, _ = register(client, "m", 3)
     judge(client, first, "promoted")
     judge(client, second, "kept")
-    assert in_process(killed_at, 2, False, "m", partial(promotion.promote, "m", 2, reason="x")) == -signal.SIGKILL
+    assert code_of(start(killed_at, 2, False, partial(promotion.promote, "m", 2, reason="x"))) == -signal.SIGKILL
     client.set_registered_model_alias("m", "champion", "3")
     settle(client, "m")
     assert actions(client)[2:] == [("promoted by hand", 2, 1), ("changed outside", 3, 3)]
@@ -338,13 +348,18 @@ def test_a_champion_changed_outside_while_a_process_lay_dead_is_not_overwritten(
     assert (failed.status, failed.why) == ("FAILED", "the champion alias pointed to 3")
 
 
-def test_an_announcement_of_another_host_is_waited_for(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_announcement_of_another_host_is_waited_for_and_then_ended(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = register(client, "m", 2)
     judge(client, first, "promoted")
+    assert code_of(start(killed_at, 2, False, partial(promotion.promote, "m", 2, reason="x"))) == -signal.SIGKILL
+    monkeypatch.setattr(ledger, "this_process", lambda: "elsewhere:1")  # from where the dead one may be alive
     monkeypatch.setattr(transaction, "OTHERS_SECONDS", 0.5)
-    monkeypatch.setattr(ledger.socket, "gethostname", lambda: "elsewhere")
-    assert in_process(killed_at, 2, False, "m", partial(promotion.promote, "m", 2, reason="x")) == -signal.SIGKILL
-    monkeypatch.undo()
+    begun = time.monotonic()
+    settle(client, "m")
+    assert time.monotonic() - begun >= 0.5
+    assert actions(client)[-1] == ("promoted by hand", 2, 2)
 
 
 # -- many at once -----------------------------------------------------------------------------------------------------
@@ -388,13 +403,6 @@ def test_ten_processes_end_with_one_champion_which_the_ledger_names(
     name = f"race-{hosts}"
     register(shared, name, 5)
     count, turns = (4, 2) if hosts else (10, 3)
-    processes = [
-        PROCESSES.Process(target=at_work, args=(name, seed, turns, f"host-{seed}" if hosts else None))
-        for seed in range(count)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-    assert [process.exitcode for process in processes] == [0] * count
+    processes = [start(at_work, name, seed, turns, f"host-{seed}" if hosts else None) for seed in range(count)]
+    assert [code_of(process) for process in processes] == [0] * count
     assert len(whole(shared, name)) >= count
