@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from mlflow import MlflowClient
 
 from tests.servers import mlflow_server, postgresql
 from tuneline import ledger, promotion, registry, tracking, transaction
-from tuneline.cli import cli
 from tuneline.errors import TrackingError
-from tuneline.ledger import Aliases, Entry, Head, Ledger
+from tuneline.ledger import Aliases, Entry, Ledger
 from tuneline.transaction import pointed
 
 PROCESSES = multiprocessing.get_context("forkserver")  # a fork of a process that has a store open shares its sockets

@@ -11,6 +11,7 @@ import click
 
 from tuneline import __version__, layout
 from tuneline.errors import PipelineError
+from tuneline.log import report
 
 STAGES = {
     "validate": "tuneline.stages.validate",
@@ -154,7 +155,7 @@ def promote(name: str, version: int, reason: str, by: str | None, **accepted: bo
     """Make VERSION of model NAME the champion, such as one that waits for approval."""
     accept = [outcome for outcome in OVERRIDES if accepted[f"accept_{outcome}"]]
     promotion = import_module("tuneline.promotion")
-    click.echo(promotion.promote(name, version, reason=reason, accept=accept, by=by))
+    report("promote", promotion.promote(name, version, reason=reason, accept=accept, by=by))
 
 
 @cli.command()
@@ -165,7 +166,7 @@ def promote(name: str, version: int, reason: str, by: str | None, **accepted: bo
 @BY
 def rollback(name: str, to: int | None, reason: str, by: str | None) -> None:
     """Make an earlier champion of model NAME the champion again."""
-    click.echo(import_module("tuneline.promotion").roll_back(name, to, reason=reason, by=by))
+    report("rollback", import_module("tuneline.promotion").roll_back(name, to, reason=reason, by=by))
 
 
 @cli.command()

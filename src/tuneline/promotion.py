@@ -204,4 +204,6 @@ def _transact_alone(client: MlflowClient, name: str, plan: Plan) -> str | None:
         return None
     done = entry.content
     before = f"before: {done.champion_before or 'none'}"
-    return f"{name} version {done.version} is the champion ({before}). {done.action}, entry {done.sequence} of the ledger."
+    return (
+        f"{name} version {done.version} is the champion ({before}). {done.action}, entry {done.sequence} of the ledger."
+    )
