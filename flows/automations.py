@@ -16,7 +16,9 @@ from prefect.workers.process import ProcessWorker
 POOL = "gpu"
 SILENCE = timedelta(seconds=90)  # three heartbeats
 HEARTBEAT = "prefect.flow-run.heartbeat"
-ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "Refused", "Interrupted", "TimedOut")  # events bear these names
+ENDS = (  # of a process; events bear these names. A suspended run has none until it is resumed
+    "Completed", "Failed", "Cancelled", "Crashed", "Refused", "Interrupted", "TimedOut", "Suspended",
+)  # fmt: skip
 
 DEAD_RUNS = AutomationCore(
     name="tuneline: end runs whose process is gone",

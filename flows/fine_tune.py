@@ -14,7 +14,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows import artifacts
+from flows import approval, artifacts
 from flows.parameters import Chosen, Overrides, Recipe, choose, choose_for_data, deployed_params
 from flows.stage_runner import INTERRUPTED, REFUSED, command_task, need_tracking, stage_command
 from flows.workspaces import RemoteAway, Workspace, bring_raw_data, save_experiment, workspace
@@ -38,6 +38,8 @@ class TimeOuts(BaseModel):
     fine_tune: float = Field(48 * HOUR, gt=0, alias="fine-tune")
     evaluate: float = Field(4 * HOUR, gt=0)
     register_: float = Field(HOUR / 2, gt=0, alias="register")
+    approval: float = Field(7 * 24 * HOUR, gt=0)
+    """Of a model that waits for a person, where register.approval is manual."""
 
     def of(self, stage: str) -> float:
         seconds: float = self.model_dump(by_alias=True)[stage]
@@ -86,18 +88,27 @@ def run_stages(pick: Callable[[Path], Chosen], revision: str | None, timeouts: T
     tie_to_parent()
     try:
         need_tracking()
-        with workspace(flow_run.get_name() or "run", revision) as place:
-            chosen = pick(place.folder)
-            (place.folder / layout.PARAMS).write_text(chosen.text, encoding="utf-8")
-            artifacts.show_params(chosen, commit=place.commit, experiment=place.experiment)
-            bring_raw_data(place, chosen.params.data.name)
-            return _run_all(place, timeouts)
+        waiting = approval.pending()  # then the run has been resumed, and its stages are done
+        if waiting is None:
+            decision = _in_workspace(pick, revision, timeouts)
+            waiting = approval.pending()
+        return approval.ask(waiting, timeouts.approval) if waiting else Completed(message=decision)
     except _StageEnded as ended:
         return ended.state
     except RemoteAway as error:
         return Failed(name=INTERRUPTED, message=str(error))
     except PipelineError as error:
         return Failed(name=REFUSED, message=str(error))
+
+
+def _in_workspace(pick: Callable[[Path], Chosen], revision: str | None, timeouts: TimeOuts) -> str:
+    """The decision, in a sentence."""
+    with workspace(flow_run.get_name() or "run", revision) as place:
+        chosen = pick(place.folder)
+        (place.folder / layout.PARAMS).write_text(chosen.text, encoding="utf-8")
+        artifacts.show_params(chosen, commit=place.commit, experiment=place.experiment)
+        bring_raw_data(place, chosen.params.data.name)
+        return _run_all(place, timeouts)
 
 
 class _StageEnded(Exception):
@@ -107,7 +118,7 @@ class _StageEnded(Exception):
         self.state = state
 
 
-def _run_all(place: Workspace, timeouts: TimeOuts) -> State[None]:
+def _run_all(place: Workspace, timeouts: TimeOuts) -> str:
     env = {**place.env(), "TUNELINE_EXPERIMENT": place.experiment, "TUNELINE_FLOW_RUN": str(flow_run.get_id())}
     for stage in STAGES:
         task = TASKS[stage].with_options(timeout_seconds=timeouts.of(stage))
@@ -121,7 +132,8 @@ def _run_all(place: Workspace, timeouts: TimeOuts) -> State[None]:
     artifacts.show_scores(place.folder)
     decision = artifacts.show_decision(place.folder, place.experiment)
     save(place, decision)
-    return Completed(message=decision)
+    approval.remember(place.folder)
+    return decision
 
 
 def save(place: Workspace, decision: str) -> None:

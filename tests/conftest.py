@@ -73,6 +73,16 @@ def toy_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sqlite tracking store with its tables and nothing in them, to copy: to make one takes MLflow seconds."""
+    from mlflow import MlflowClient  # noqa: PLC0415  only the tests that ask for it pay for it
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
 PARAMS = """
 data:
   name: toy

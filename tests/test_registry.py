@@ -1,13 +1,14 @@
 """The champion alias on a real sqlite registry."""
 
-from collections.abc import Iterator
+import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from tuneline import registry, tracking
+from tuneline import promotion, registry, tracking
 from tuneline.digests import model_digest
 from tuneline.errors import ServerAway, TrackingError
 
@@ -16,8 +17,9 @@ CURVE = [{"step": 1, "epoch": 0.5, "train_loss": 0.7}, {"step": 2, "epoch": 1.0,
 
 
 @pytest.fixture
-def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
+def client(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     monkeypatch.chdir(tmp_path)
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")  # MLflow sets it: restore it
     return tracking.connect()
 
@@ -33,10 +35,10 @@ def version(client: MlflowClient, tmp_path: Path, digest: str, score: float) -> 
 
 def promote(client: MlflowClient, challenger: registry.ModelVersion, score: float, effect: float = 0.0) -> str:
     rule = registry.Rule("accuracy", True, effect)
-    decision = registry.promote_if_better(
-        client, "m", challenger, score, rule, lambda v: registry.recorded_scores(v, "test")
-    )
-    return decision.outcome
+    scores = partial(registry.recorded_scores, test_digest="test")
+    return promotion.judge(
+        client, challenger, lambda champion: registry.decide(champion, challenger, score, rule, scores)
+    ).outcome
 
 
 def test_the_first_model_becomes_champion(client: MlflowClient, tmp_path: Path) -> None:
@@ -62,7 +64,7 @@ def test_a_champion_of_other_test_rows_without_a_score_is_kept(client: MlflowCli
     promote(client, version(client, tmp_path, "a", 0.5), 0.5)
     challenger = version(client, tmp_path, "b", 0.9)
     rule = registry.Rule("accuracy", True, 0.0)
-    decision = registry.promote_if_better(client, "m", challenger, 0.9, rule, lambda _: None)
+    decision = registry.decide(registry.champion(client, "m"), challenger, 0.9, rule, lambda _: None)
     assert decision.outcome == "kept"
     assert "cannot be scored" in decision.reason
 

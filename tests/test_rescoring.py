@@ -104,10 +104,9 @@ def test_a_champion_that_cannot_be_compared_stays_and_the_decision_says_why(
     client: MlflowClient, toy_checkpoint: Path, tmp_path: Path
 ) -> None:
     champion = registered(client, model_folder(tmp_path / "a", toy_checkpoint, ["bad", "good"]))
-    client.set_registered_model_alias("m", registry.CHAMPION, champion.version)
     challenger = registered(client, model_folder(tmp_path / "b", toy_checkpoint, ["bad", "poor"]))
-    decision = registry.promote_if_better(
-        client, "m", challenger, 0.9, registry.Rule("accuracy", True, 0.0),
+    decision = registry.decide(
+        champion, challenger, 0.9, registry.Rule("accuracy", True, 0.0),
         lambda version: score_version(version, ROWS, ["bad", "poor"]),
     )  # fmt: skip
     assert decision.outcome == "kept"

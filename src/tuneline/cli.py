@@ -1,5 +1,6 @@
 """The command line. Each command loads only what it uses."""
 
+import json
 import os
 import sys
 from importlib import import_module
@@ -10,6 +11,7 @@ import click
 
 from tuneline import __version__, layout
 from tuneline.errors import PipelineError
+from tuneline.log import report
 
 STAGES = {
     "validate": "tuneline.stages.validate",
@@ -109,6 +111,62 @@ def summary() -> None:
     """Show the last run: scores, decision, report."""
     console = import_module("rich.console").Console()
     import_module("tuneline.summary").show(console)
+
+
+@cli.command()
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def models(name: str | None, as_json: bool) -> None:
+    """List the registered models, or the versions of NAME: alias, score, age, outcome, what is missing."""
+    listings = import_module("tuneline.listings")
+    if as_json:
+        click.echo(json.dumps(listings.models(name), indent=2, ensure_ascii=False))
+    else:
+        listings.show_models(import_module("rich.console").Console(), name)
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="For machines, with the whole decisions.")
+def history(name: str, as_json: bool) -> None:
+    """Print the ledger of model NAME and verify it. Exits with 2 when an entry was edited or removed."""
+    listings = import_module("tuneline.listings")
+    found = listings.history(name)
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        listings.show_history(import_module("rich.console").Console(), found)
+    sys.exit(PipelineError.exit_code if found["problems"] else 0)
+
+
+BY = click.option("--by", metavar="WHO", help="Who says so, where that is another than the one who runs this.")
+REASON = click.option("--reason", required=True, help="Why. It goes into the ledger.")
+OVERRIDES = ("refused", "incomparable")
+
+
+@cli.command()
+@click.argument("name")
+@click.argument("version", type=click.IntRange(min=1))
+@REASON
+@click.option("--accept-incomparable", is_flag=True, help="Although it could not be compared with the champion.")
+@click.option("--accept-refused", is_flag=True, help="Although a guardrail refused it.")
+@BY
+def promote(name: str, version: int, reason: str, by: str | None, **accepted: bool) -> None:
+    """Make VERSION of model NAME the champion, such as one that waits for approval."""
+    accept = [outcome for outcome in OVERRIDES if accepted[f"accept_{outcome}"]]
+    promotion = import_module("tuneline.promotion")
+    report("promote", promotion.promote(name, version, reason=reason, accept=accept, by=by))
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--to", type=click.IntRange(min=1), metavar="VERSION",
+              help="An earlier champion. Default: the one before today's.")  # fmt: skip
+@REASON
+@BY
+def rollback(name: str, to: int | None, reason: str, by: str | None) -> None:
+    """Make an earlier champion of model NAME the champion again."""
+    report("rollback", import_module("tuneline.promotion").roll_back(name, to, reason=reason, by=by))
 
 
 @cli.command()

@@ -5,24 +5,27 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.artifacts import download_artifacts, list_artifacts
+from mlflow.entities import LifecycleStage
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
+from mlflow.store.entities import PagedList
 
 from tuneline import layout
 from tuneline.digests import CARD, model_digest
 from tuneline.errors import TrackingError, Unscorable, did_you_mean
 from tuneline.tracking import connect, safe_uri, tracking_uri
 
-CHAMPION = "champion"
+CHAMPION, CHALLENGER = "champion", "challenger"  # aliases: the version in use, and one that waits for approval
 MODEL_DIGEST, TEST_DIGEST, SCORE = "tuneline.model_digest", "tuneline.test_sha256", "tuneline.score."
 TEST_ROWS = "test.parquet"  # beside the model, in the run of a version
 FORGETTING, OLD_ROWS = "tuneline.forgetting.", "tuneline.decision.old_rows."
@@ -161,23 +164,72 @@ def _download(client: MlflowClient, version: ModelVersion, place: str) -> Path:
         ) from error
 
 
-def _why_not_found(client: MlflowClient, reference: Reference) -> str:
-    name = reference.name
-    models = {model.name: model for model in client.search_registered_models()}
+def registered_models(client: MlflowClient) -> dict[str, RegisteredModel]:
+    """Every registered model by its name."""
+    return {model.name: model for model in _pages(client.search_registered_models)}
+
+
+def versions(client: MlflowClient, name: str) -> list[ModelVersion]:
+    """The versions of a model, oldest first."""
+    found = _pages(partial(client.search_model_versions, f"name = '{name}'"))
+    return sorted(found, key=lambda version: int(version.version))
+
+
+def _pages(search: Callable[..., PagedList[Any]]) -> Iterator[Any]:
+    token = None
+    while True:
+        page = search(page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def need_model(client: MlflowClient, name: str) -> RegisteredModel:
+    """The model of this name. TrackingError when there is none."""
+    models = registered_models(client)
     if name not in models:
-        return (
-            f"MLflow at {safe_uri()} has no model {name!r}.{did_you_mean(name, models)} Registered models: "
-            f"{', '.join(sorted(models)) or 'none'}. Is it in another registry? Set MLFLOW_TRACKING_URI, or run from "
-            "the root of its project."
-        )
-    versions = sorted(int(version.version) for version in client.search_model_versions(f"name = '{name}'"))
-    held = f"Its versions: {', '.join(map(str, versions)) or 'none'}"
+        raise TrackingError(_no_such_model(name, models))
+    return models[name]
+
+
+def _no_such_model(name: str, models: Collection[str]) -> str:
+    return (
+        f"MLflow at {safe_uri()} has no model {name!r}.{did_you_mean(name, models)} Registered models: "
+        f"{', '.join(sorted(models)) or 'none'}. Is it in another registry? Set MLFLOW_TRACKING_URI, or run from "
+        "the root of its project."
+    )
+
+
+def missing(client: MlflowClient, version: ModelVersion) -> str:
+    """What is not there any more of a version, its run or its files; nothing when all is."""
+    try:
+        run = client.get_run(version.run_id) if version.run_id else None
+        if run is None or run.info.lifecycle_stage != LifecycleStage.ACTIVE:
+            return "its run is gone"
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return "its run is gone"
+    try:
+        files = list_artifacts(artifact_uri=client.get_model_version_download_uri(version.name, version.version))
+    except (MlflowException, OSError):  # each artifact store has its own way to say so
+        files = []
+    return "" if files else "its files are gone"
+
+
+def _why_not_found(client: MlflowClient, reference: Reference) -> str:
+    name, models = reference.name, registered_models(client)
+    if name not in models:
+        return _no_such_model(name, models)
+    numbers = [int(version.version) for version in versions(client, name)]
+    held = f"Its versions: {', '.join(map(str, numbers)) or 'none'}"
     if reference.version is not None:
         return f"{name} has no version {reference.version}. {held}."
     aliases = models[name].aliases
     return (
         f"{name} has no alias {reference.alias!r}.{did_you_mean(reference.alias, aliases)} Its aliases: "
-        f"{', '.join(sorted(aliases)) or 'none'}. {held}: name one, as in models:/{name}/{max(versions, default=1)}."
+        f"{', '.join(sorted(aliases)) or 'none'}. {held}: name one, as in models:/{name}/{max(numbers, default=1)}."
     )
 
 
@@ -237,37 +289,15 @@ def champion(client: MlflowClient, name: str) -> ModelVersion | None:
         raise
 
 
-def promote_if_better(
-    client: MlflowClient, name: str, challenger: ModelVersion, score: float, rule: Rule,
-    champion_scores: Callable[[ModelVersion], Scores | None],
-) -> Decision:  # fmt: skip
-    """Move the alias when the challenger is better on the same test rows. Call it under registry_lock.
-
-    champion_scores gives the champion's scores on these rows; it gives None, or raises Unscorable with the reason,
-    when they cannot be had. The lock holds on one host only, so the alias is read again after it was set, and the
-    comparison is made anew when another host came between.
-    """
-    for _ in range(10):
-        current = champion(client, name)
-        decision = _decide(current, challenger, score, rule, champion_scores)
-        if decision.outcome != "promoted":
-            return decision
-        latest = champion(client, name)
-        if (latest and latest.version) != (current and current.version):
-            continue
-        client.set_registered_model_alias(name, CHAMPION, challenger.version)
-        settled = champion(client, name)
-        if settled is not None and settled.version == challenger.version:
-            return decision
-    raise TrackingError(
-        f"{name}: the champion alias kept moving while version {challenger.version} was compared. Run dvc repro again."
-    )
-
-
-def _decide(
+def decide(
     current: ModelVersion | None, challenger: ModelVersion, score: float, rule: Rule,
     champion_scores: Callable[[ModelVersion], Scores | None],
 ) -> Decision:  # fmt: skip
+    """Whether the challenger is better than the current champion on the same test rows.
+
+    champion_scores gives the champion's scores on these rows; it gives None, or raises Unscorable with the reason,
+    when they cannot be had.
+    """
     if current is None:
         return Decision("promoted", "there was no champion", rule.metric, score, None, None)
     if current.version == challenger.version:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 from prefect.client.base import PrefectHttpxSyncClient
 
 from tests.conftest import make_project, run
+from tests.servers import free_port
 from tuneline.leash import end_group, leashed
 
 PAGE = 200  # the most lines that Prefect gives at once
@@ -28,13 +28,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("flows"))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def until(true: Callable[[], Any], seconds: float = 120.0, what: str = "it") -> Any:

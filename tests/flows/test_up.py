@@ -1,11 +1,8 @@
 """`tuneline up`: everything a run needs on one machine, on sqlite and on PostgreSQL, and nothing left of it."""
 
-import os
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +11,8 @@ import pytest
 from filelock import FileLock
 
 from tests.conftest import run
-from tests.flows.conftest import Site, free_port, make_site, until
+from tests.flows.conftest import Site, make_site, until
+from tests.servers import postgresql
 
 pytestmark = pytest.mark.slow
 PASSWORD = "s3cret"  # of the databases
@@ -35,29 +33,11 @@ def database(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     if request.param == "sqlite":
         yield {}
         return
-    if not shutil.which("initdb") or (os.geteuid() == 0 and not shutil.which("runuser")):
-        pytest.skip("PostgreSQL's initdb is not on this machine")
-    port = free_port()
-    folder = Path(tempfile.mkdtemp(prefix="tuneline-postgres-"))  # pytest's own folders are closed to other users
-    folder.chmod(0o755)
-    as_owner = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if as_owner:
-        shutil.chown(folder, "postgres")
-    data = str(folder / "data")
-    run(*as_owner, "initdb", "-D", data, "-U", "tuneline", "--auth=trust", "-E", "UTF8", cwd=folder)
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-    run(*as_owner, "pg_ctl", "-D", data, "-w", "-l", f"{data}/log", "-o", options, "start", cwd=folder)
-    try:
-        for name in ("prefect", "mlflow"):
-            run("psql", "-h", "127.0.0.1", "-p", str(port), "-U", "tuneline", "-d", "postgres",
-                "-c", f"create database {name}", cwd=folder)  # fmt: skip
+    with postgresql("prefect", "mlflow") as address:
         yield {
-            "PREFECT_API_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://tuneline:{PASSWORD}@127.0.0.1:{port}/prefect",
-            "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg://tuneline:{PASSWORD}@127.0.0.1:{port}/mlflow",
+            "PREFECT_API_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://tuneline:{PASSWORD}@{address}/prefect",
+            "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg://tuneline:{PASSWORD}@{address}/mlflow",
         }
-    finally:
-        run(*as_owner, "pg_ctl", "-D", data, "-m", "immediate", "stop", cwd=folder)
-        shutil.rmtree(folder)
 
 
 def start(site: Site) -> None:

@@ -7,14 +7,14 @@ do, and has no DVC outs, so that version numbers of one registry never enter dvc
 import json
 import os
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import import_module
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from tuneline import card, curves, devices, layout, registry, report_facts, tracking
+from tuneline import card, curves, devices, layout, promotion, registry, report_facts, tracking
 from tuneline.digests import digest, model_digest, tree_digest
 from tuneline.errors import TrackingError, Unscorable
 from tuneline.layout import split_file, staged
@@ -60,7 +60,12 @@ def run(params: Sections) -> None:
             known = registry.recorded_scores(champion, evaluation["test_sha256"])
             return known if known is not None else _score_again(champion, params.train.device)
 
-        decision = registry.promote_if_better(client, name, version, score, rule, champion_scores)
+        def decide(champion: ModelVersion | None) -> registry.Decision:
+            decision = registry.decide(champion, version, score, rule, champion_scores)
+            waits = params.register.approval == "manual" and decision.outcome == promotion.PROMOTED
+            return replace(decision, outcome=promotion.WAITING) if waits else decision
+
+        decision = promotion.judge(client, version, decide)
         if decision.outcome != "champion":
             for key, value in decision.tags().items():
                 client.set_model_version_tag(name, version.version, key, value)

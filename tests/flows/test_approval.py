@@ -1,0 +1,59 @@
+"""A run whose model waits for approval: suspended without a process, resumed with a reason, or cancelled."""
+
+from typing import Any
+
+import mlflow
+import pytest
+
+from tests.flows.conftest import Site, until
+from tuneline.ledger import Ledger
+
+pytestmark = pytest.mark.slow
+ANSWER = {"reason": "read fifty of its answers", "approved_by": "Ada"}
+
+
+def waiting_run(site: Site, seed: int) -> str:
+    """A run that was suspended, for its model waits."""
+    overrides = {"train.num_train_epochs": 2, "train.seed": seed, "register.approval": "manual"}
+    run_id = site.submit(overrides=overrides)
+    until(lambda: site.state(run_id)["name"] not in ("Scheduled", "Late", "Pending", "Running"), 240, site.log())
+    assert site.state(run_id)["name"] == "Suspended", site.state(run_id)
+    return run_id
+
+
+def client(site: Site) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(site.mlflow, site.mlflow)
+
+
+def aliases(site: Site) -> dict[str, int]:
+    return {alias: int(version) for alias, version in client(site).get_registered_model("toy").aliases.items()}
+
+
+def resume(site: Site, run_id: str, answer: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = site.api(f"flow_runs/{run_id}/resume", run_input=answer)
+    return found
+
+
+def test_a_suspended_run_promotes_when_it_is_resumed_and_runs_no_stage_again(site: Site) -> None:
+    run_id = waiting_run(site, 101)
+    waits = aliases(site)["challenger"]
+    assert aliases(site).get("champion") != waits
+    until(lambda: not site.processes(), 30, f"the end of {site.processes()}")
+    assert resume(site, run_id, {"approved_by": "Ada"})["status"] == "REJECT"
+    assert resume(site, run_id, ANSWER)["status"] == "ACCEPT"
+    state = site.finish(run_id)
+    assert (state["type"], state["name"]) == ("COMPLETED", "Completed"), state
+    assert state["message"].startswith(f"promote: toy version {waits} is the champion")
+    assert aliases(site) == {"champion": waits}
+    assert site.tasks(run_id)["fine-tune"]["run_count"] == 1
+    said = Ledger(client(site), "toy").read()[-1].content
+    assert (said.action, said.reason, said.flow_run) == ("promoted by hand", ANSWER["reason"], run_id)
+    assert said.who.startswith("Ada through ")
+
+
+def test_a_suspended_run_that_is_cancelled_leaves_its_model_waiting(site: Site) -> None:
+    run_id = waiting_run(site, 102)
+    waits = aliases(site)["challenger"]
+    site.api(f"flow_runs/{run_id}/set_state", state={"type": "CANCELLING"})
+    assert site.finish(run_id, 60)["type"] == "CANCELLED"
+    assert aliases(site)["challenger"] == waits
