@@ -8,23 +8,22 @@ Tracking goes to a database of the clone, so that the registry and its runs are 
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 from ruamel.yaml import YAML
 
-from tuneline import clones, environment, host, layout, raw_places, record, recorded, registry, tracking
+from tuneline import clones, environment, host, layout, predictions, raw_places, record, recorded, registry, tracking
 from tuneline.addresses import safe_url
 from tuneline.checkpoints import REGISTRY
 from tuneline.digests import tree_digest
 from tuneline.errors import PipelineError, TrackingError
 from tuneline.recorded import Recorded
+from tuneline.tasks.base import Prediction
 
 BYTES, PREDICTIONS, METRICS, NOT = (
     "identical bytes", "identical predictions", "metrics within the recorded intervals", "not reproduced",
@@ -213,10 +212,13 @@ def judge(version: Recorded, folder: Path, failed: str | None, differing: list[s
         name: {"recorded": value, "rebuilt": rebuilt.get(name), "interval": evaluation.get("intervals", {}).get(name)}
         for name, value in evaluation["metrics"].items()
     }
+    task, _ = version.task()
     same_model = tree_digest(folder / layout.MODEL) == version.tag(registry.MODEL_DIGEST)
     if same_model and not any(change.outs for change in changes):
         found, why = BYTES, []
-    elif same_answers(version.need(record.PREDICTIONS), folder / layout.PREDICTIONS):
+    elif same_answers(
+        predictions.read(version.need(record.PREDICTIONS), task), predictions.read(folder / layout.PREDICTIONS, task)
+    ):
         found, why = PREDICTIONS, _causes(changes, differing)
     elif within(metrics):
         found, why = METRICS, _causes(changes, differing)
@@ -225,28 +227,21 @@ def judge(version: Recorded, folder: Path, failed: str | None, differing: list[s
     return Verdict(str(version), commit, found, why, changes, metrics, differing, notes)
 
 
-def same_answers(then: Path, now: Path) -> bool:
-    """Whether two files of predictions answer alike, row by row: in words, tags and labels. Where a task predicts
+def same_answers(then: Sequence[Prediction], now: Sequence[Prediction]) -> bool:
+    """Whether two lists of predictions answer alike, row by row: in words, tags and labels. Where a task predicts
     nothing but numbers, these are compared."""
-    before, after = (pq.read_table(path) for path in (then, now))
-    if before.schema.names != after.schema.names or len(before) != len(after):
-        return False
-    predicted = _predicted(before.schema)
-    words = [name for name in predicted if not _has_floats(before.schema.field(name).type)]
-    compared = words or predicted
-    return bool(before.select(compared).equals(after.select(compared)))
+    parts = list(then[0]) if then else []
+    words = [part for part in parts if not any(_has_floats(prediction[part]) for prediction in then)]
+    compared = words or parts
+    return [[each.get(part) for part in compared] for each in then] == [
+        [each.get(part) for part in compared] for each in now
+    ]
 
 
-def _predicted(schema: pa.Schema) -> list[str]:
-    """The columns after the row's own, which end with its file and line."""
-    names: list[str] = schema.names
-    return [name for name in names[names.index("line") + 1 :] if name != "row_score"]
-
-
-def _has_floats(type_: pa.DataType) -> bool:
-    if pa.types.is_nested(type_):
-        return any(_has_floats(type_.field(i).type) for i in range(type_.num_fields))
-    return bool(pa.types.is_floating(type_))
+def _has_floats(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(_has_floats, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, float)
 
 
 def within(metrics: Mapping[str, Mapping[str, Any]]) -> bool:

@@ -17,6 +17,8 @@ from tuneline.errors import ParamsError, ServerAway, TrackingError
 from tuneline.params import load_yaml, read_params
 from tuneline.raw_places import Raw
 from tuneline.registry import MlflowClient, ModelVersion, Reference
+from tuneline.tasks import task_class
+from tuneline.tasks.base import Task
 
 PRESENT, MISSING, CHANGED = "present", "missing", "changed"
 OWN_COPIES = ("params.yaml", "dvc.yaml", "dvc.lock")  # of which the record holds the very file, as of data/raw/NAME.dvc
@@ -96,6 +98,14 @@ class Recorded:
     def lock(self) -> Any:
         """The stages of its dvc.lock."""
         return YAML(typ="safe").load(self.need(record.LOCK))["stages"]
+
+    def task(self) -> tuple[Task, list[str]]:
+        """Its task, with what was fitted, and its labels. TrackingError where its model folder is gone."""
+        file = self.file("model/tuneline.json")
+        if file is None:
+            raise TrackingError(f"{self}: its model folder is gone. tuneline rebuild {self} may make it again.")
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        return task_class(facts["task"]["name"]).model_validate(facts["task"]), facts["labels"]
 
     def evaluation(self) -> Any:
         """Its evaluation.json."""

@@ -51,20 +51,20 @@ def read_known(path: Path) -> list[Known]:
 def changes(then: list[Known], now: list[Known]) -> list[Change]:
     """Every change, in the order of the rows then, and the added ones in their order now."""
     by_id = all(row.id is not None for rows in (then, now) for row in rows)
-    before, after = _numbered(then, by_id=by_id), _numbered(now, by_id=by_id)
-    found = [change for key, row in before.items() for change in _became(row, after.get(key))]
-    return found + [Change("added", None, row) for key, row in after.items() if key not in before]
+    before, after = (numbered(row.id if by_id else row.inputs for row in rows) for rows in (then, now))
+    pairs = [(then[place], now[after[key]] if key in after else None) for key, place in before.items()]
+    added = [now[place] for key, place in after.items() if key not in before]
+    return [change for pair in pairs for change in _became(*pair)] + [Change("added", None, row) for row in added]
 
 
-def _numbered(rows: Iterable[Known], *, by_id: bool) -> dict[tuple[str | bytes | None, int], Known]:
-    """Rows by their key; of rows with the same key the second is numbered 1."""
-    seen: Counter[str | bytes | None] = Counter()
-    numbered = {}
-    for row in rows:
-        key = row.id if by_id else row.inputs
-        numbered[key, seen[key]] = row
+def numbered(keys: Iterable[Any]) -> dict[tuple[Any, int], int]:
+    """(key, how many like it came before) → its place."""
+    seen: Counter[Any] = Counter()
+    places = {}
+    for place, key in enumerate(keys):
+        places[key, seen[key]] = place
         seen[key] += 1
-    return numbered
+    return places
 
 
 def _became(then: Known, now: Known | None) -> list[Change]:
