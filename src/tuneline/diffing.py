@@ -14,7 +14,7 @@ from rich.table import Table
 from tuneline import comparing, layout, record, recorded, row_changes
 from tuneline.comparing import Comparison
 from tuneline.errors import Undefined
-from tuneline.flips import Tested, flips
+from tuneline.flips import Answered, flips
 from tuneline.layout import SPLITS, split_file
 from tuneline.recorded import Recorded
 from tuneline.registry import TEST_DIGEST, TEST_ROWS
@@ -40,14 +40,14 @@ def diff(then: str, now: str) -> dict[str, Any]:
     """The same as plain data."""
     with ExitStack() as stack:
         before, after = (stack.enter_context(recorded.opened(text)) for text in (then, now))
-        tested = Tested.of(before), Tested.of(after)
+        sides = Answered.of(before), Answered.of(after)
         return {
             "then": str(before),
             "now": str(after),
             "params": recorded.param_changes(before, after),
-            "data": _data(before, after, tested[1].task),
-            "metrics": _metrics(before, after, *tested),
-            "predictions": flips(*tested),
+            "data": _data(before, after, sides[1].task),
+            "metrics": metrics(before, after, *sides),
+            "predictions": flips(*sides),
         }
 
 
@@ -69,7 +69,7 @@ def _data(then: Recorded, now: Recorded, task: Task) -> dict[str, Any]:
 # Metrics
 
 
-def _metrics(then: Recorded, now: Recorded, before: Tested, after: Tested) -> dict[str, Any]:
+def metrics(then: Recorded, now: Recorded, before: Answered, after: Answered) -> dict[str, Any]:
     """Every metric that one of them has, and the paired comparison where their test rows are the same."""
     evaluations = then.evaluation(), now.evaluation()
     unlike = _unlike(then, now, before, after)
@@ -91,7 +91,7 @@ def _metrics(then: Recorded, now: Recorded, before: Tested, after: Tested) -> di
     }
 
 
-def _unlike(then: Recorded, now: Recorded, before: Tested, after: Tested) -> str | None:
+def _unlike(then: Recorded, now: Recorded, before: Answered, after: Answered) -> str | None:
     """Why two versions cannot be compared row by row, or None."""
     if before.task.name != after.task.name:
         return f"the tasks differ: {before.task.name}, {after.task.name}"
@@ -102,7 +102,7 @@ def _unlike(then: Recorded, now: Recorded, before: Tested, after: Tested) -> str
     return None
 
 
-def _compared(now: Recorded, before: Tested, after: Tested) -> dict[str, Comparison]:
+def _compared(now: Recorded, before: Answered, after: Answered) -> dict[str, Comparison]:
     """The paired comparison of each metric, but of those that are no number on these rows."""
     settings, task = now.params()["evaluate"], after.task
     found = {}

@@ -22,7 +22,7 @@ EXAMPLES = 5  # each way
 
 
 @dataclass(frozen=True)
-class Tested:
+class Answered:
     """A version's test rows, and what it answered."""
 
     task: Task
@@ -32,7 +32,7 @@ class Tested:
     row_scores: list[float]
 
     @classmethod
-    def of(cls, version: Recorded) -> "Tested":
+    def of(cls, version: Recorded) -> "Answered":
         """TrackingError where its test rows or predictions are not those that were recorded."""
         task, labels = version.task()
         rows, answers = version.file(TEST_ROWS), version.need(record.PREDICTIONS)
@@ -54,7 +54,7 @@ class Pair:
     after: float
 
 
-def flips(then: Tested, now: Tested) -> dict[str, Any]:
+def flips(then: Answered, now: Answered) -> dict[str, Any]:
     """How many answers changed each way, and those that the wrong side was surest of."""
     if then.task.name != now.task.name:
         return {"not_compared": f"the tasks differ: {then.task.name}, {now.task.name}"}
@@ -73,7 +73,7 @@ def flips(then: Tested, now: Tested) -> dict[str, Any]:
     }
 
 
-def _pairs(then: Tested, now: Tested) -> Iterator[Pair]:
+def _pairs(then: Answered, now: Answered) -> Iterator[Pair]:
     """Rows that both have, with the same texts and the same gold."""
     task = now.task
     places = row_changes.numbered([_key(row, task) for row in then.rows])

@@ -181,7 +181,7 @@ def stages_of(folder: Path) -> dict[str, Any]:
     return stages
 
 
-def _stage_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[StageChange]:
+def stage_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[StageChange]:
     """The stages, in order, whose outs or own deps have other hashes than were recorded."""
     made = {out["path"] for stage in record.STAGES for out in then[stage]["outs"]}
     changes = []
@@ -203,9 +203,9 @@ def _other(then: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[str]:
 
 def judge(version: Recorded, folder: Path, failed: str | None, differing: list[str], notes: list[str]) -> Verdict:
     """What the workspace holds, against what was recorded. failed: what a stage said that ended with an error."""
-    commit, changes = str(version.commit), _stage_changes(version.lock(), stages_of(folder))
+    commit, changes = str(version.commit), stage_changes(version.lock(), stages_of(folder))
     if failed:
-        return Verdict(str(version), commit, NOT, [failed, *_causes(changes, differing)], changes, {}, differing, notes)
+        return Verdict(str(version), commit, NOT, [failed, *causes(changes, differing)], changes, {}, differing, notes)
     evaluation = version.evaluation()
     rebuilt = json.loads((folder / layout.EVALUATION).read_text(encoding="utf-8"))["metrics"]
     metrics = {
@@ -219,11 +219,11 @@ def judge(version: Recorded, folder: Path, failed: str | None, differing: list[s
     elif same_answers(
         predictions.read(version.need(record.PREDICTIONS), task), predictions.read(folder / layout.PREDICTIONS, task)
     ):
-        found, why = PREDICTIONS, _causes(changes, differing)
+        found, why = PREDICTIONS, causes(changes, differing)
     elif within(metrics):
-        found, why = METRICS, _causes(changes, differing)
+        found, why = METRICS, causes(changes, differing)
     else:
-        found, why = NOT, [*_outside(metrics), *_causes(changes, differing)]
+        found, why = NOT, [*_outside(metrics), *causes(changes, differing)]
     return Verdict(str(version), commit, found, why, changes, metrics, differing, notes)
 
 
@@ -263,7 +263,7 @@ def _outside(metrics: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return sentences
 
 
-def _causes(changes: list[StageChange], differing: list[str]) -> list[str]:
+def causes(changes: list[StageChange], differing: list[str]) -> list[str]:
     """Which stage first differed, and why it may."""
     if not changes:
         return []

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pyarrow as pa
 import pytest
 
 from tests.conftest import make_project, run
-from tuneline import explaining, raw_places, rebuilding, record, recorded, registry, tracking
+from tuneline import diffing, explaining, raw_places, rebuilding, record, recorded, registry, tracking
 from tuneline.errors import DataError, TrackingError
+from tuneline.flips import Answered
 from tuneline.parquet import read_rows
 from tuneline.splitting import below, draws
 
@@ -307,3 +309,47 @@ def test_what_cannot_be_built_again_is_refused_with_the_reason(project: Path) ->
     with spoilt(artifacts(2) / "lineage/params.yaml"), pytest.raises(TrackingError, match=r"params\.yaml.*is changed"):
         rebuilding.rebuild("toy@2", say=print)
     assert not (project.parent / "home/workspaces/rebuild-toy-2").exists()
+
+
+# Diff
+
+
+def test_two_versions_are_told_apart_by_params_rows_scores_and_answers(project: Path) -> None:
+    found = diffing.diff("toy@1", "models:/toy@champion")
+    assert (found["then"], found["now"]) == ("models:/toy/1", "models:/toy/2")
+    assert found["params"] == {"train.learning_rate": (1e-07, 0.005)}
+    assert found["data"]["changes"] == {"removed": {"train": 1}, "relabelled": {"train": 1}, "added": {"train": 1}}
+    shown = {each["kind"]: (each["id"], each["text"]) for each in found["data"]["examples"]}
+    assert shown["added"] == (str(NEW), "good lamp that is new")
+    assert shown["removed"] == (str(GONE), None)  # no file that is here has its text
+
+    evaluations = [json.loads((artifacts(number) / "evaluation.json").read_text()) for number in (1, 2)]
+    then, now = (each["metrics"]["accuracy"] for each in evaluations)
+    accuracy = found["metrics"]["values"]["accuracy"]
+    assert (found["metrics"]["paired"], accuracy["then"], accuracy["now"]) == (True, then, now)
+    assert accuracy["comparison"]["gain"] == pytest.approx(now - then)
+    assert accuracy["comparison"]["test"] == "McNemar's exact test"
+    flipped = found["predictions"]
+    net = flipped["counts"]["wrong_to_right"] - flipped["counts"]["right_to_wrong"]
+    assert net == round((now - then) * flipped["rows"]) > 0
+    assert all(each["gold"] != each["answer"] for kind in flipped["examples"].values() for each in kind)
+
+
+def test_scores_on_other_test_rows_stand_apart(project: Path) -> None:
+    with recorded.opened("toy@1") as before, recorded.opened("toy@2") as after:
+        sides = Answered.of(before), Answered.of(after)
+        fewer = replace(sides[1], rows=sides[1].rows[:-1])
+        with tagged(2, registry.TEST_DIGEST, "f" * 64), recorded.opened("toy@2") as other:
+            found = diffing.metrics(before, other, sides[0], fewer)
+    assert not found["paired"]
+    assert found["not_paired"] == f"the test rows differ ({len(sides[0].rows)} and {len(fewer.rows)} of them)"
+    assert found["values"]["accuracy"]["comparison"] is None
+    assert all(found["values"]["accuracy"]["intervals"])
+
+
+def test_the_difference_fits_on_a_screen(project: Path) -> None:
+    shown = run("tuneline", "diff", "toy@1", "toy@2", cwd=project, COLUMNS="100").stdout
+    assert max(map(len, shown.splitlines())) <= 100
+    assert "train.learning_rate" in shown
+    assert "wrong → right" in shown
+    assert json.loads(run("tuneline", "diff", "toy@2", "toy@2", "--json", cwd=project).stdout)["params"] == {}
