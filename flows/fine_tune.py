@@ -17,9 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from flows import approval, artifacts
 from flows.parameters import Chosen, Overrides, Recipe, choose, choose_for_data, deployed_params
 from flows.stage_runner import INTERRUPTED, REFUSED, command_task, need_tracking, stage_command
-from flows.workspaces import RemoteAway, Workspace, bring_raw_data, save_experiment, workspace
+from flows.workspaces import Workspace, bring_raw_data, save_experiment, workspace
 from tuneline import layout
 from tuneline.cli import STAGES
+from tuneline.clones import RemoteAway
 from tuneline.errors import PipelineError
 from tuneline.leash import tie_to_parent
 from tuneline.params import Params

@@ -9,7 +9,6 @@ result in DVC's run cache. What a run on another host has made comes from the DV
 
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from dvc.cli import main as dvc
@@ -24,17 +23,15 @@ from tuneline.lineage import inputs_digest
 from tuneline.log import warn
 from tuneline.params import read_params
 
-LOCK = Path("dvc.lock")
-
 
 def repro(stage: str) -> int:
     """Exit code of `dvc repro`. The outs are committed apart, under a lock: two commits of one object at the
     same time can damage it."""
     with FileLock(host.stage_lock_file(stage, stage_digest(stage))):
         bring_from_remote(stage)
-        before = LOCK.read_bytes() if LOCK.exists() else b""
+        before = layout.LOCK.read_bytes() if layout.LOCK.exists() else b""
         code: int = dvc(["repro", "--no-commit", "--single-item", stage])
-        if code == 0 and LOCK.read_bytes() != before:
+        if code == 0 and layout.LOCK.read_bytes() != before:
             with FileLock(host.lock_file("commit")):
                 code = dvc(["commit", "--quiet", "--force", stage])
     return code

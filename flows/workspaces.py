@@ -5,26 +5,20 @@
 It is removed when the run succeeds and kept when it fails; `tuneline clean` removes what was left.
 """
 
-import os
 import re
-import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 from flows import ROOT
-from tuneline import host, layout
-from tuneline.addresses import safe_url
-from tuneline.commands import output
+from tuneline import clones, git, host, layout
+from tuneline.clones import WorkspaceError
 from tuneline.errors import PipelineError
-
-PAUSES = (5.0, 25.0)  # seconds before another machine is asked again
 
 # Links into a shared cache: a hard link would let one run's write reach another run's model.
 DVC_CONFIG = """[core]
@@ -33,14 +27,6 @@ DVC_CONFIG = """[core]
     dir = {cache}
     type = "symlink,copy"
 """
-
-
-class WorkspaceError(PipelineError):
-    """A revision that the repository does not have, data that it does not name."""
-
-
-class RemoteAway(WorkspaceError):
-    """The origin, the DVC remote or the source of the data did not give or take what it should. A retry may help."""
 
 
 @dataclass(frozen=True)
@@ -52,46 +38,33 @@ class Workspace:
     experiment: str  # the DVC experiment that it will be saved as
 
     def env(self) -> dict[str, str]:
-        """What its commands run with: its own source, and the programs of this environment."""
-        return {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-            "PYTHONPATH": str(self.folder / "src"),
-        }
+        """What its commands run with."""
+        return clones.variables(self.folder)
 
     def run(self, *command: str) -> str:
         """Output of a command here. Raises WorkspaceError with the last thing it said."""
-        return output(*command, error=WorkspaceError, folder=self.folder, env=self.env())
+        return clones.run(*command, folder=self.folder, env=self.env())
 
     def ask(self, *command: str) -> str:
         """The same for a command that asks another machine. Raises RemoteAway after some tries."""
-        return _patiently(*command, folder=self.folder, env=self.env())
+        return clones.patiently(*command, folder=self.folder, env=self.env())
 
 
 def origin() -> str:
     """Where the clone that these flows were loaded from came from; that clone itself, when it has no origin."""
-    try:
-        return _run("git", "remote", "get-url", "origin", folder=ROOT)
-    except WorkspaceError:
-        return str(ROOT)
+    return git.origin(ROOT) or str(ROOT)
 
 
 def deployed_commit() -> str:
-    return _run("git", "rev-parse", "HEAD", folder=ROOT)
+    return clones.run("git", "rev-parse", "HEAD", folder=ROOT)
 
 
 @contextmanager
 def workspace(name: str, revision: str | None) -> Iterator[Workspace]:
     """A clone at a revision (a commit, tag or branch of the origin; None is the deployed commit)."""
     name = safe_name(name)
-    lock = FileLock(host.lock_file("workspace", name))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise WorkspaceError(f"{name}: another process works in this run's workspace.") from None
-    with lock, layout.storage_errors():
-        folder = host.workspaces() / name
-        host.remove(folder)
-        made = _clone(name, folder, origin(), revision or deployed_commit())
+    with clones.reserved(name) as folder:
+        made = _prepare(name, folder, origin(), revision or deployed_commit())
         try:
             yield made
         except PipelineError as error:
@@ -104,11 +77,8 @@ def safe_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:80] or "run"
 
 
-def _clone(name: str, folder: Path, source: str, revision: str) -> Workspace:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _patiently("git", "clone", "--quiet", "--no-checkout", "--", source, str(folder), folder=folder.parent)
-    commit = _commit(folder, source, revision)
-    _run("git", "checkout", "--quiet", "--detach", commit, folder=folder)
+def _prepare(name: str, folder: Path, source: str, revision: str) -> Workspace:
+    commit = clones.clone(folder, source, revision)
     _identify(folder)
     for shared in (host.cache(), host.checkpoints()):
         shared.mkdir(parents=True, exist_ok=True)
@@ -120,26 +90,13 @@ def _clone(name: str, folder: Path, source: str, revision: str) -> Workspace:
     return made
 
 
-def _commit(folder: Path, source: str, revision: str) -> str:
-    """The commit that a revision names: as it stands, or as a branch of the origin."""
-    for spelling in (f"origin/{revision}", revision):
-        try:
-            return _run("git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{spelling}^{{commit}}",
-                        folder=folder)  # fmt: skip
-        except WorkspaceError:
-            continue
-    raise WorkspaceError(
-        f"revision: {safe_url(source)} has no commit, tag or branch '{revision}'. Push it there, or name another one."
-    )
-
-
 def _identify(folder: Path) -> None:
     """Experiments are commits, and a worker's git may not know who it is."""
     for key, value in (("user.name", "tuneline"), ("user.email", "tuneline@localhost")):
         try:
-            _run("git", "config", key, folder=folder)
+            clones.run("git", "config", key, folder=folder)
         except WorkspaceError:
-            _run("git", "config", key, value, folder=folder)
+            clones.run("git", "config", key, value, folder=folder)
 
 
 def bring_raw_data(place: Workspace, name: str) -> None:
@@ -202,18 +159,5 @@ def _strings(node: Any) -> Iterator[str]:
 
 def _experiment_name(name: str, folder: Path, commit: str) -> str:
     """The run's name, with its commit when the origin holds an experiment of this name already."""
-    taken = _patiently("git", "ls-remote", "origin", f"refs/exps/*/{name}", folder=folder)
+    taken = clones.patiently("git", "ls-remote", "origin", f"refs/exps/*/{name}", folder=folder)
     return f"{name}-{commit[:8]}" if taken else name
-
-
-def _run(*command: str, folder: Path) -> str:
-    return output(*command, error=WorkspaceError, folder=folder)
-
-
-def _patiently(*command: str, folder: Path, env: Mapping[str, str] | None = None) -> str:
-    """Output of a command that asks another machine, tried again after a while. RemoteAway when that does not help."""
-    for seconds in PAUSES:
-        with suppress(RemoteAway):
-            return output(*command, error=RemoteAway, folder=folder, env=env)
-        time.sleep(seconds)
-    return output(*command, error=RemoteAway, folder=folder, env=env)

@@ -169,6 +169,41 @@ def rollback(name: str, to: int | None, reason: str, by: str | None) -> None:
     report("rollback", import_module("tuneline.promotion").roll_back(name, to, reason=reason, by=by))
 
 
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+def explain(model: str, as_json: bool) -> None:
+    """Show what MODEL was made from, down to the raw bytes, and look whether all of it is still there.
+
+    MODEL is models:/NAME@champion, models:/NAME/VERSION, NAME@VERSION, or NAME for its champion. Exits with 2 when a
+    link is missing or changed.
+    """
+    console = import_module("rich.console").Console()
+    sys.exit(import_module("tuneline.explaining").show(console, model, as_json=as_json))
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--keep", is_flag=True, help="Leave the workspace in place.")
+@click.option("--json", "as_json", is_flag=True, help="The verdict as JSON.")
+def rebuild(model: str, keep: bool, as_json: bool) -> None:
+    """Build MODEL again from its commit and its data, in a clone of its own, and compare. The registry is not touched.
+
+    Exits with 0 when bytes, predictions or metrics came out as recorded, else with 2.
+    """
+    console = import_module("rich.console").Console()
+    sys.exit(import_module("tuneline.rebuilding").show(console, model, keep=keep, as_json=as_json))
+
+
+@cli.command()
+@click.argument("then")
+@click.argument("now")
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+def diff(then: str, now: str, as_json: bool) -> None:
+    """Compare two versions, as NAME@3 and NAME@7: params, data, metrics, and predictions that changed."""
+    console = import_module("rich.console").Console()
+    import_module("tuneline.diffing").show(console, then, now, as_json=as_json)
+
+
 @cli.command()
 def doctor() -> None:
     """Say what is wrong with this machine and checkout, and what to do. Exits with 2 when there is a problem."""

@@ -16,6 +16,7 @@ from tuneline.errors import StorageError
 PARAMS = Path("params.yaml")
 SCHEMA = Path("params.schema.json")
 PIPELINE = Path("dvc.yaml")
+LOCK = Path("dvc.lock")
 
 RAW = Path("data/raw")
 SUITE = Path("data/expectations.json")

@@ -30,7 +30,7 @@ MODEL_DIGEST, TEST_DIGEST, SCORE = "tuneline.model_digest", "tuneline.test_sha25
 TEST_ROWS = "test.parquet"  # beside the model, in the run of a version
 FORGETTING, OLD_ROWS = "tuneline.forgetting.", "tuneline.decision.old_rows."
 Scores = Mapping[str, float]
-REFERENCE = re.compile(r"(models:/)?(?P<name>[^/@:']+)(@(?P<alias>[^/@:']+)|/(?P<version>[0-9]+))?")
+REFERENCE = re.compile(r"(models:/)?(?P<name>[^/@:']+)([/@](?P<version>[0-9]+)|@(?P<alias>[^/@:']+))?")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> "Reference":
-        """models:/NAME@ALIAS, models:/NAME/VERSION, or NAME for its champion. TrackingError for anything else."""
+        """models:/NAME@ALIAS, models:/NAME/VERSION, NAME@VERSION, or NAME for its champion. TrackingError for
+        anything else."""
         found = REFERENCE.fullmatch(text)
         if found is None:
             raise TrackingError(
@@ -142,7 +143,7 @@ def fetched(text: str) -> tuple[str, Path]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as place:
-            found = _download(client, version, place)
+            found = download(client, version, place)
             if wanted and model_digest(found) != wanted:
                 raise TrackingError(
                     f"{version.name} version {version.version}: the files at {version.source} are not those that were "
@@ -152,8 +153,9 @@ def fetched(text: str) -> tuple[str, Path]:
     return f"models:/{version.name}/{version.version}", folder
 
 
-def _download(client: MlflowClient, version: ModelVersion, place: str) -> Path:
-    """The files of a version under a folder. By a models:/ address MLflow would put one of its own among them."""
+def download(client: MlflowClient, version: ModelVersion, place: str) -> Path:
+    """The files of a version under a folder. By a models:/ address MLflow would put one of its own among them.
+    TrackingError where they are gone."""
     try:
         source = client.get_model_version_download_uri(version.name, version.version)
         return Path(download_artifacts(artifact_uri=source, dst_path=place))

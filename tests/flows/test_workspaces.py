@@ -7,9 +7,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from flows import fine_tune, workspaces
-from flows.workspaces import RemoteAway, Workspace, WorkspaceError, safe_name, workspace
+from flows.workspaces import Workspace, safe_name, workspace
 from tests.conftest import ROOT, run
-from tuneline import host
+from tuneline import clones, host
+from tuneline.clones import RemoteAway, WorkspaceError
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     run("git", "branch", "side", "HEAD~", cwd=root)
     monkeypatch.setenv("TUNELINE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(workspaces, "origin", lambda: str(root))
-    monkeypatch.setattr(workspaces, "PAUSES", (0, 0))
+    monkeypatch.setattr(clones, "PAUSES", (0, 0))
     return root
 
 

@@ -6,7 +6,6 @@ do, and has no DVC outs, so that version numbers of one registry never enter dvc
 
 import json
 import os
-import subprocess
 from dataclasses import asdict, replace
 from importlib import import_module
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from tuneline import card, curves, devices, layout, promotion, registry, report_facts, tracking
+from tuneline import card, curves, devices, git, layout, promotion, record, registry, report_facts, tracking
 from tuneline.digests import digest, model_digest, tree_digest
 from tuneline.errors import TrackingError, Unscorable
 from tuneline.layout import split_file, staged
@@ -45,12 +44,14 @@ def run(params: Sections) -> None:
         sections = {part: params.dump()[part] for part in ("task", "model", "tokenize", "train")}
         curve = curves.read(layout.LEARNING_CURVE)
         run_id = tracking.ensure_run(client, experiment, training["inputs_digest"], sections, curve)
+        recorded: dict[str, str] = {}
         if registry.find_version(client, name, folder_digest) is None:  # all of it first: no version is ever without
+            recorded = record.log(client, run_id, params, training)
             tracking.log_scores(client, run_id, {**evaluation["metrics"], **tracking.bounds(facts.intervals)})
             tracking.log_scores(client, run_id, evaluation["forgetting"]["metrics"], prefix="forgetting.")
             client.log_artifact(run_id, str(layout.REPORT))
             client.log_artifact(run_id, str(split_file(layout.VALIDATED, "test")))
-        tags = _tags(params, training, evaluation)
+        tags = _tags(params, training, evaluation) | recorded
         version, new = registry.ensure_version(
             client, name, run_id, layout.MODEL, folder_digest, tags, card.complete(params, facts, training, tags)
         )
@@ -69,13 +70,13 @@ def run(params: Sections) -> None:
         if decision.outcome != "champion":
             for key, value in decision.tags().items():
                 client.set_model_version_tag(name, version.version, key, value)
-    record = {
+    registered = {
         "name": name, "version": int(version.version), "experiment_id": experiment, "run_id": run_id,
         "decision": asdict(decision), "old_rows": asdict(old_rows) if old_rows else None,
     }  # fmt: skip
     with staged(layout.REGISTRATION) as [registration]:
-        registration.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    write_page(layout.REPORT, facts, record)
+        registration.write_text(json.dumps(registered, indent=2) + "\n", encoding="utf-8")
+    write_page(layout.REPORT, facts, registered)
     if decision.outcome != "champion":  # then the version has its report, with the decision that made it so
         client.log_artifact(run_id, str(layout.REPORT))
     report(
@@ -95,7 +96,7 @@ def _score(evaluation: dict[str, Any], metric: str) -> float:
 
 def _tags(params: Sections, training: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, str]:
     return {
-        "tuneline.git_commit": _git_commit(),
+        "tuneline.git_commit": git.described(),
         "tuneline.data_sha256": tree_digest(layout.RAW / params.data.name),
         "tuneline.params_digest": digest(params.dump()),
         tracking.DIGEST: training["inputs_digest"],
@@ -104,17 +105,6 @@ def _tags(params: Sections, training: dict[str, Any], evaluation: dict[str, Any]
         **registry.forgetting_tags(evaluation["forgetting"]["metrics"]),
         **{f"tuneline.{name}": os.environ[variable] for name, variable in ORIGIN.items() if variable in os.environ},
     }
-
-
-def _git_commit() -> str:
-    """The commit this ran at, marked when files differ from it; "none" outside git."""
-    try:
-        return subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
-            capture_output=True, text=True, check=True,
-        ).stdout.strip()  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return "none"
 
 
 def _must_score_again(champion: ModelVersion | None, model_digest: str, evaluation: dict[str, Any]) -> bool:
