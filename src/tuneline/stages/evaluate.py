@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tuneline import charts, curves, devices, forgetting, layout
+from tuneline import behaviour, charts, curves, devices, forgetting, layout, slicing
 from tuneline.augmentation import Augmenter
 from tuneline.baselines import BASELINES
 from tuneline.checkpoints import load_tokenizer
@@ -21,6 +21,7 @@ from tuneline.log import report
 from tuneline.params import Sections
 from tuneline.parquet import read_batches, read_rows
 from tuneline.reporting import ReportFacts, plots, render
+from tuneline.slicing import SliceScore
 from tuneline.tasks.base import Prediction, Row, Score, Task
 
 SECTIONS = ("data", "task", "model", "tokenize", "train", "evaluate")
@@ -30,16 +31,19 @@ def run(params: Sections) -> None:
     devices.lease("evaluate", params.train.device)
     predictor = Predictor.load(layout.MODEL)
     task, labels = predictor.task, predictor.labels
+    behaviour.check(params.evaluate.behaviour, task, labels)
     started_from = _json(layout.TRAINING)["checkpoint_sha256"]
     kept = forgetting.measure(
         predictor, layout.MODEL, params.model, started_from, params.evaluate.forgetting, params.tokenize.max_length
     )
-    features, rows = (
+    features, table = (
         read_rows(split_file(layout.TOKENIZED, "test")),
-        read_rows(split_file(layout.VALIDATED, "test")),
+        pq.read_table(split_file(layout.VALIDATED, "test")),
     )
+    rows: list[Row] = table.to_pylist()
     predictions = predictor.predict_features(features, rows, params.evaluate.per_device_eval_batch_size)
     score = task.score(predictions, rows, labels)
+    outcomes = behaviour.run(params.evaluate.behaviour, task, labels, table, predictions, predictor.predict)
     baseline = _baseline(task, rows, labels) if params.evaluate.baseline else None
     evaluation = {
         "test_rows": len(rows),
@@ -47,6 +51,8 @@ def run(params: Sections) -> None:
         "metrics": score.metrics,
         "baseline": baseline,
         "forgetting": kept,
+        "slices": [asdict(each) for each in _slices(params, table, task, score)],
+        "behaviour": [asdict(each) for each in outcomes],
         **score.details,
     }
     tables = task.plots(predictions, rows, labels)
@@ -68,6 +74,18 @@ def run(params: Sections) -> None:
     agreement = kept["metrics"].get("similarity_agreement")
     drift = f"; agrees with its base by {agreement:.4f}" if agreement is not None else ""
     report("evaluate", f"{len(rows):,} test rows, {metric} {score.metrics[metric]:.4f}{against}{drift}")
+
+
+def _slices(params: Sections, table: pa.Table, task: Task, score: Score) -> list[SliceScore]:
+    """How the model does on parts of the test split, in the metric that decides."""
+    measure = score.measures.get(task.default_metric)
+    if measure is None:
+        return []
+    wanted, metric = params.evaluate.slices, task.default_metric
+    return slicing.scored(
+        slicing.slices(table, task, wanted), measure, lambda mask: None,
+        higher_is_better=task.metrics[metric], fewest_rows=wanted.fewest_rows,
+    )  # fmt: skip
 
 
 def _baseline(task: Task, rows: Sequence[Row], labels: Sequence[str]) -> dict[str, float] | None:

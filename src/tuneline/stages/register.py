@@ -21,6 +21,7 @@ from tuneline.layout import split_file, staged
 from tuneline.log import report
 from tuneline.params import Sections
 from tuneline.parquet import read_rows
+from tuneline.performance import Performance
 
 SECTIONS = ("data", "task", "model", "tokenize", "train", "evaluate", "register")
 EXPERIMENT = "tuneline"
@@ -35,6 +36,7 @@ def run(params: Sections) -> None:
     score = _score(evaluation, metric)
     model_digest = tree_digest(layout.MODEL)
     client = tracking.connect()
+    performance = _performance(registry.find_version(client, name, model_digest), params.train.device)
     if _must_score_again(registry.champion(client, name), model_digest, evaluation):
         devices.lease("register", params.train.device)  # before the lock, or all who register wait for a device too
     with registry.registry_lock(name):
@@ -48,7 +50,7 @@ def run(params: Sections) -> None:
             client.log_artifact(run_id, str(layout.REPORT))
             client.log_artifact(run_id, str(split_file(layout.VALIDATED, "test")))
         version, new = registry.ensure_version(
-            client, name, run_id, layout.MODEL, model_digest, _tags(params, training, evaluation)
+            client, name, run_id, layout.MODEL, model_digest, _tags(params, training, evaluation) | performance.tags()
         )
         old_rows = _on_old_rows(client, version, metric, evaluation["test_sha256"], params.train.device)
 
@@ -62,7 +64,8 @@ def run(params: Sections) -> None:
                 client.set_model_version_tag(name, version.version, key, value)
     record = {
         "name": name, "version": int(version.version), "experiment_id": experiment, "run_id": run_id,
-        "decision": asdict(decision), "old_rows": asdict(old_rows) if old_rows else None,
+        "performance": asdict(performance), "decision": asdict(decision),
+        "old_rows": asdict(old_rows) if old_rows else None,
     }  # fmt: skip
     with staged(layout.REGISTRATION) as [registration]:
         registration.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -103,6 +106,18 @@ def _git_commit() -> str:
         ).stdout.strip()  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
         return "none"
+
+
+def _performance(version: ModelVersion | None, device: str) -> Performance:
+    """Speed and size of this model: as the tags of its version say, or measured now. Before the lock is taken."""
+    known = Performance.from_tags(version.tags) if version else None
+    if known is not None:
+        return known
+    devices.lease("register", device)
+    measured: Performance = import_module("tuneline.speed").measure(
+        layout.MODEL, read_rows(split_file(layout.VALIDATED, "test"))
+    )
+    return measured
 
 
 def _must_score_again(champion: ModelVersion | None, model_digest: str, evaluation: dict[str, Any]) -> bool:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tuneline.metrics import classification
-from tuneline.tasks.base import Feature, Mistake, Prediction, Row, Score
-from tuneline.tasks.text_classification.texts import LabelledTexts, rate_tables, text_of
+from tuneline.tasks.base import Feature, Mistake, Prediction, Row, Score, check_labels
+from tuneline.tasks.text_classification.texts import LabelledTexts, rate_tables
 
 
 class SingleLabelClassification(LabelledTexts):
@@ -33,6 +33,7 @@ class SingleLabelClassification(LabelledTexts):
         "loss": False,
     }
     baseline: ClassVar = "bag-of-words"
+    answer: ClassVar = "label"
 
     def problem(self, row: Row) -> str | None:
         return self.unknown(row["label"])
@@ -72,8 +73,22 @@ class SingleLabelClassification(LabelledTexts):
         details = {"per_label": dict(zip(labels, table, strict=True)), "confusion": matrix.tolist()}
         return Score(metrics, (gold == predicted).astype(float), details)
 
+    def gold_labels(self, row: Row) -> list[str]:
+        return [row["label"]]
+
+    def expectation(self, value: Any, labels: Sequence[str]) -> Prediction:
+        prediction = super().expectation(value, labels)
+        check_labels([value], labels)
+        return prediction
+
+    def given_labels(self, prediction: Prediction) -> list[str]:
+        return [prediction["label"]]
+
+    def degree(self, prediction: Prediction, labels: Sequence[str], label: str | None) -> float:
+        return float(prediction["probabilities"][labels.index(str(label))])
+
     def mistake(self, row: Row, prediction: Prediction) -> Mistake:
-        return Mistake(text_of(row), row["label"], prediction["label"], prediction["score"])
+        return Mistake(self.input_text(row), row["label"], prediction["label"], prediction["score"])
 
     def plots(
         self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]
