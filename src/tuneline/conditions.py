@@ -44,7 +44,10 @@ def problems(schema: pa.Schema, conditions: Mapping[str, str]) -> list[str]:
 
 def _held(rows: pa.Table, conditions: Mapping[str, str]) -> tuple[dict[str, NDArray[np.bool_]], list[str]]:
     """The mask of each condition, and what is wrong with those that have none."""
-    masks, told = {}, []
+    masks: dict[str, NDArray[np.bool_]] = {}
+    told: list[str] = []
+    if not conditions:
+        return masks, told
     with _closed(rows) as relation:
         for path, condition in conditions.items():
             try:

@@ -16,8 +16,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tuneline import conditions
+from tuneline.metrics.resampling import intervals
+from tuneline.metrics.weighted import Measure
 from tuneline.params import Slices
-from tuneline.tasks.base import Measure, Row, Task
+from tuneline.tasks.base import Row, Task
 
 Mask = NDArray[np.bool_]  # (rows,)
 Interval = tuple[float, float]
@@ -56,7 +58,10 @@ def slices(table: pa.Table, task: Task, wanted: Slices) -> list[Slice]:
         *(each for name in wanted.columns for each in _by_value(name, [row[name] for row in rows], wanted.most_values)),
         *(Slice(name, "where", masks[path]) for name, path in paths.items()),
     ]
-    return list({each.name: each for each in reversed(found)}.values())[::-1]
+    once: dict[str, Slice] = {}
+    for each in found:
+        once.setdefault(each.name, each)
+    return list(once.values())
 
 
 def _by_length(lengths: Sequence[int], groups: int) -> Iterator[Slice]:
@@ -96,24 +101,31 @@ def _text(cell: Any) -> str:
 def scored(
     found: Sequence[Slice],
     measure: Measure,
-    interval: Callable[[Mask], Interval | None],
+    measure_among: Callable[[Mask], Measure],
+    wanted: Slices,
     *,
     higher_is_better: bool,
-    fewest_rows: int,
+    confidence: float,
+    resamples: int,
 ) -> list[SliceScore]:
     """The score of each slice. Those that are judged come first, the worst of them at the top.
 
-    measure: the metric that decides. interval: of that metric, over the rows of a mask.
+    measure: the metric that decides, over all rows. measure_among: the same over the rows of a mask alone, so that a
+    small slice is resampled quickly.
     """
-    scores = [_scored(each, measure, interval, fewest_rows) for each in found]
+
+    def interval(mask: Mask) -> Interval | None:
+        among = {"metric": measure_among(mask)}
+        return intervals(among, int(mask.sum()), confidence=confidence, resamples=resamples).get("metric")
+
+    scores = [_scored(each, measure, interval, wanted.fewest_rows) for each in found]
     worse = 1 if higher_is_better else -1
     judged = sorted((each for each in scores if each.judged), key=lambda each: worse * (each.value or 0.0))
     return [*judged, *(each for each in scores if not each.judged)]
 
 
 def _scored(each: Slice, measure: Measure, interval: Callable[[Mask], Interval | None], fewest_rows: int) -> SliceScore:
-    rows = int(each.mask.sum())
-    value = float(measure(each.mask[None].astype(float))[0]) if rows else math.nan
+    rows, value = int(each.mask.sum()), float(measure(each.mask[None].astype(float))[0])
     known = math.isfinite(value)
     judged = known and rows >= fewest_rows
     return SliceScore(

@@ -1,6 +1,6 @@
 """`evaluate.slices:` the parts of the test split that are scored by themselves."""
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tuneline.params.section import Section
 
@@ -21,3 +21,12 @@ class Slices(Section):
     {questions: "text like '%?'", short in Germany: "length(text) < 40 and country = 'DE'"}."""
     fewest_rows: int = Field(50, ge=1)
     """Slices with fewer rows are marked as too small to judge."""
+
+    @field_validator("where")
+    @classmethod
+    def _names_are_no_others(cls, where: dict[str, str]) -> dict[str, str]:
+        """The other slices are named with a colon, as in `label: positive`."""
+        strange = [name for name in where if ":" in name or not name.strip()]
+        if strange:
+            raise ValueError(f"expected names without a colon, found {', '.join(map(repr, strange))}")
+        return where

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -18,10 +19,11 @@ from tuneline.digests import digest, file_digest
 from tuneline.inference import Predictor
 from tuneline.layout import split_file, staged
 from tuneline.log import report
+from tuneline.metrics.weighted import Measure
 from tuneline.params import Sections
 from tuneline.parquet import read_batches, read_rows
 from tuneline.reporting import ReportFacts, plots, render
-from tuneline.slicing import SliceScore
+from tuneline.slicing import Mask, SliceScore
 from tuneline.tasks.base import Prediction, Row, Score, Task
 
 SECTIONS = ("data", "task", "model", "tokenize", "train", "evaluate")
@@ -51,7 +53,7 @@ def run(params: Sections) -> None:
         "metrics": score.metrics,
         "baseline": baseline,
         "forgetting": kept,
-        "slices": [asdict(each) for each in _slices(params, table, task, score)],
+        "slices": [asdict(each) for each in _slices(params, table, task, predictions, score, labels)],
         "behaviour": [asdict(each) for each in outcomes],
         **score.details,
     }
@@ -76,16 +78,25 @@ def run(params: Sections) -> None:
     report("evaluate", f"{len(rows):,} test rows, {metric} {score.metrics[metric]:.4f}{against}{drift}")
 
 
-def _slices(params: Sections, table: pa.Table, task: Task, score: Score) -> list[SliceScore]:
+def _slices(
+    params: Sections, table: pa.Table, task: Task, predictions: Sequence[Prediction], score: Score, labels: list[str]
+) -> list[SliceScore]:
     """How the model does on parts of the test split, in the metric that decides."""
-    measure = score.measures.get(task.default_metric)
-    if measure is None:
-        return []
-    wanted, metric = params.evaluate.slices, task.default_metric
+    wanted, metric, rows = params.evaluate.slices, task.default_metric, table.to_pylist()
+
+    def among(mask: Mask) -> Measure:
+        chosen: list[int] = np.flatnonzero(mask).tolist()
+        return task.score([predictions[i] for i in chosen], [rows[i] for i in chosen], labels).measures[metric]
+
     return slicing.scored(
-        slicing.slices(table, task, wanted), measure, lambda mask: None,
-        higher_is_better=task.metrics[metric], fewest_rows=wanted.fewest_rows,
-    )  # fmt: skip
+        slicing.slices(table, task, wanted),
+        score.measures[metric],
+        among,
+        wanted,
+        higher_is_better=task.metrics[metric],
+        confidence=params.evaluate.confidence,
+        resamples=params.evaluate.resamples,
+    )
 
 
 def _baseline(task: Task, rows: Sequence[Row], labels: Sequence[str]) -> dict[str, float] | None:
