@@ -8,8 +8,8 @@ import pytest
 
 from tuneline.errors import ParamsError
 from tuneline.metrics.weighted import Measure, mean
-from tuneline.params import Slices
-from tuneline.slicing import Mask, Slice, SliceScore, scored, slices
+from tuneline.params import Evaluate, Slices
+from tuneline.slicing import Mask, Slice, SliceScore, measured, scored, slices
 from tuneline.tasks import task_class
 from tuneline.tasks.base import Task
 
@@ -118,8 +118,8 @@ def scores(measure: Measure | None = None, *, higher: bool = True, fewest_rows: 
     found = [Slice("a", "where", of([0, 2, 3])), Slice("b", "where", of([0, 1])), Slice("c", "where", of([7])),
              Slice("d", "where", of([4, 5, 6, 7])), Slice("none", "where", of([]))]  # fmt: skip
     return scored(
-        found, measure or mean(RIGHT), lambda mask: mean(RIGHT[mask]), Slices(fewest_rows=fewest_rows),
-        higher_is_better=higher, confidence=0.95, resamples=2000,
+        found, measure or mean(RIGHT), lambda mask: mean(RIGHT[mask]),
+        Evaluate(slices=Slices(fewest_rows=fewest_rows), resamples=2000), higher_is_better=higher,
     )  # fmt: skip
 
 
@@ -144,14 +144,17 @@ def test_an_interval_is_that_of_the_rows_of_the_slice() -> None:
     assert found == {"a": (1.0, 1.0), "b": (0.0, 1.0), "d": (0.0, 1.0), "c": None, "none": None}
 
 
-def test_a_slice_counts_as_its_rows_alone_would() -> None:
-    """The metric of all rows under a mask is the metric of the rows in the mask: for F1 too."""
+def test_a_slice_scores_as_its_rows_alone_would() -> None:
+    """F1 of the first four rows, one of two right for each label, is 1/2; of the last four, all gold `good` and three
+    of them found, 2 * 3 / (4 + 3)."""
     task = a_task(label_names=["bad", "good"])
-    rows = ROWS.to_pylist()
     predictions = [{"label": label, "score": 0.9, "probabilities": [0.9, 0.1] if label == "bad" else [0.1, 0.9]}
                    for label in ("good", "good", "bad", "bad", "good", "good", "bad", "good")]  # fmt: skip
-    mask = of([0, 1, 2, 3])
-    whole = task.score(predictions, rows, ["bad", "good"]).measures["macro_f1"]
-    alone = task.score(predictions[:4], rows[:4], ["bad", "good"])
-    assert whole(mask[None].astype(float))[0] == pytest.approx(alone.metrics["macro_f1"])
-    assert alone.metrics["macro_f1"] == pytest.approx(0.5)  # bad: 1 right of 2 gold, 2 found; good: the same
+    by_f1 = type("ByF1", (type(task),), {"metrics": {"macro_f1": True}}).model_validate(task.model_dump())
+    score = by_f1.score(predictions, ROWS.to_pylist(), ["bad", "good"])
+    wanted = Evaluate(slices=Slices(length_groups=2, labels=False, fewest_rows=4), resamples=200)
+    found = measured(ROWS, by_f1, predictions, score, ["bad", "good"], wanted)
+    assert [(each.name, each.value) for each in found] == [
+        ("length: 1 to 4 characters", pytest.approx(0.5)), ("length: 5 to 8 characters", pytest.approx(6 / 7)),
+    ]  # fmt: skip
+    assert all(each.interval and each.interval[0] < each.value < each.interval[1] for each in found if each.value)

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from tuneline import conditions
 from tuneline.metrics.resampling import intervals
 from tuneline.metrics.weighted import Measure
-from tuneline.params import Slices
-from tuneline.tasks.base import Row, Task
+from tuneline.params import Evaluate, Slices
+from tuneline.tasks.base import Prediction, Row, Score, Task
 
 Mask = NDArray[np.bool_]  # (rows,)
 Interval = tuple[float, float]
@@ -45,6 +45,27 @@ class SliceScore:
     value: float | None  # None where the metric says nothing of such rows
     interval: Interval | None  # of slices that are judged
     judged: bool  # whether it is large enough
+
+
+def measured(
+    table: pa.Table,
+    task: Task,
+    predictions: Sequence[Prediction],
+    score: Score,
+    labels: Sequence[str],
+    evaluate: Evaluate,
+) -> list[SliceScore]:
+    """How a model does on each slice of the test rows. predictions, score: of all these rows."""
+    rows, metric = table.to_pylist(), task.default_metric
+
+    def among(mask: Mask) -> Measure:
+        chosen: list[int] = np.flatnonzero(mask).tolist()
+        return task.score([predictions[i] for i in chosen], [rows[i] for i in chosen], labels).measures[metric]
+
+    return scored(
+        slices(table, task, evaluate.slices), score.measures[metric], among, evaluate,
+        higher_is_better=task.metrics[metric],
+    )  # fmt: skip
 
 
 def slices(table: pa.Table, task: Task, wanted: Slices) -> list[Slice]:
@@ -102,11 +123,9 @@ def scored(
     found: Sequence[Slice],
     measure: Measure,
     measure_among: Callable[[Mask], Measure],
-    wanted: Slices,
+    evaluate: Evaluate,
     *,
     higher_is_better: bool,
-    confidence: float,
-    resamples: int,
 ) -> list[SliceScore]:
     """The score of each slice. Those that are judged come first, the worst of them at the top.
 
@@ -115,10 +134,13 @@ def scored(
     """
 
     def interval(mask: Mask) -> Interval | None:
-        among = {"metric": measure_among(mask)}
-        return intervals(among, int(mask.sum()), confidence=confidence, resamples=resamples).get("metric")
+        found = intervals(
+            {"metric": measure_among(mask)}, int(mask.sum()), confidence=evaluate.confidence,
+            resamples=evaluate.resamples,
+        )  # fmt: skip
+        return found.get("metric")
 
-    scores = [_scored(each, measure, interval, wanted.fewest_rows) for each in found]
+    scores = [_scored(each, measure, interval, evaluate.slices.fewest_rows) for each in found]
     worse = 1 if higher_is_better else -1
     judged = sorted((each for each in scores if each.judged), key=lambda each: worse * (each.value or 0.0))
     return [*judged, *(each for each in scores if not each.judged)]

@@ -103,9 +103,9 @@ def roc_auc(gold: Codes, scores: Scores) -> Measure:
 
     def measure(weights: Weights) -> Values:
         true, false = by_threshold(weights)
-        pairs = true.sum(axis=1) * false.sum(axis=1)
-        above = np.cumsum(true, axis=1) - true / 2
-        return divided(np.einsum("rt,rt->r", above, false), pairs, np.nan)
+        reached = np.cumsum(true, axis=1)
+        right = np.einsum("rt,rt->r", reached, false) - np.einsum("rt,rt->r", true, false) / 2
+        return divided(right, reached[:, -1] * false.sum(axis=1), np.nan)
 
     return measure
 

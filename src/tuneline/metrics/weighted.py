@@ -63,17 +63,6 @@ def once(measure: Measure, rows: int) -> float:
     return float(measure(np.ones((1, rows)))[0])
 
 
-def restricted(measure: Measure, chosen: NDArray[np.bool_]) -> Measure:
-    """The metric of some rows alone, as a function of their weights. chosen: (rows,)"""
-
-    def of_chosen(weights: Weights) -> Values:
-        whole = np.zeros((len(weights), len(chosen)))
-        whole[:, chosen] = weights
-        return measure(whole)
-
-    return of_chosen
-
-
 def divided(above: NDArray[Any], below: NDArray[Any], empty: Values | float) -> Values:
     """above / below, and the value for empty where below is 0."""
     return np.divide(above, below, out=np.full(np.shape(above), empty, dtype=np.float64), where=below > 0)

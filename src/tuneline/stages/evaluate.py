@@ -7,8 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tuneline import behaviour, charts, curves, devices, forgetting, layout, slicing
@@ -19,11 +17,11 @@ from tuneline.digests import digest, file_digest
 from tuneline.inference import Predictor
 from tuneline.layout import split_file, staged
 from tuneline.log import report
-from tuneline.metrics.weighted import Measure
+from tuneline.metrics.resampling import intervals
 from tuneline.params import Sections
 from tuneline.parquet import read_batches, read_rows
+from tuneline.predictions import write as write_predictions
 from tuneline.reporting import ReportFacts, plots, render
-from tuneline.slicing import Mask, SliceScore
 from tuneline.tasks.base import Prediction, Row, Score, Task
 
 SECTIONS = ("data", "task", "model", "tokenize", "train", "evaluate")
@@ -45,15 +43,19 @@ def run(params: Sections) -> None:
     rows: list[Row] = table.to_pylist()
     predictions = predictor.predict_features(features, rows, params.evaluate.per_device_eval_batch_size)
     score = task.score(predictions, rows, labels)
+    slices = slicing.measured(table, task, predictions, score, labels, params.evaluate)
     outcomes = behaviour.run(params.evaluate.behaviour, task, labels, table, predictions, predictor.predict)
     baseline = _baseline(task, rows, labels) if params.evaluate.baseline else None
     evaluation = {
         "test_rows": len(rows),
         "test_sha256": file_digest(split_file(layout.VALIDATED, "test")),
         "metrics": score.metrics,
+        "intervals": intervals(
+            score.measures, len(rows), confidence=params.evaluate.confidence, resamples=params.evaluate.resamples
+        ),
         "baseline": baseline,
         "forgetting": kept,
-        "slices": [asdict(each) for each in _slices(params, table, task, predictions, score, labels)],
+        "slices": [asdict(each) for each in slices],
         "behaviour": [asdict(each) for each in outcomes],
         **score.details,
     }
@@ -62,7 +64,7 @@ def run(params: Sections) -> None:
     outs = (layout.EVALUATION, layout.PREDICTIONS, layout.TABLES, layout.PLOTS, layout.REPORT)
     with staged(*outs) as [evaluation_file, predictions_file, tables_folder, plots_folder, report_file]:
         evaluation_file.write_text(json.dumps(evaluation, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        _write_predictions(predictions_file, predictions, rows, score)
+        write_predictions(predictions_file, task, predictions, rows, score.per_row)
         tables_folder.mkdir()
         for name, lines in tables.items():
             _write_csv(tables_folder / f"{name}.csv", lines)
@@ -78,42 +80,11 @@ def run(params: Sections) -> None:
     report("evaluate", f"{len(rows):,} test rows, {metric} {score.metrics[metric]:.4f}{against}{drift}")
 
 
-def _slices(
-    params: Sections, table: pa.Table, task: Task, predictions: Sequence[Prediction], score: Score, labels: list[str]
-) -> list[SliceScore]:
-    """How the model does on parts of the test split, in the metric that decides."""
-    wanted, metric, rows = params.evaluate.slices, task.default_metric, table.to_pylist()
-
-    def among(mask: Mask) -> Measure:
-        chosen: list[int] = np.flatnonzero(mask).tolist()
-        return task.score([predictions[i] for i in chosen], [rows[i] for i in chosen], labels).measures[metric]
-
-    return slicing.scored(
-        slicing.slices(table, task, wanted),
-        score.measures[metric],
-        among,
-        wanted,
-        higher_is_better=task.metrics[metric],
-        confidence=params.evaluate.confidence,
-        resamples=params.evaluate.resamples,
-    )
-
-
 def _baseline(task: Task, rows: Sequence[Row], labels: Sequence[str]) -> dict[str, float] | None:
     if task.baseline is None:
         return None
     train = read_rows(split_file(layout.VALIDATED, "train"))
     return task.score(BASELINES[task.baseline](train, rows, labels), rows, labels).metrics
-
-
-def _write_predictions(path: Path, predictions: Sequence[Prediction], rows: Sequence[Row], score: Score) -> None:
-    """One line per test row: the row itself, what was predicted, and the row's score."""
-    lines = [
-        {**row, **{f"predicted_{name}" if name in row else name: value for name, value in prediction.items()},
-         "row_score": float(points)}
-        for row, prediction, points in zip(rows, predictions, score.per_row, strict=True)
-    ]  # fmt: skip
-    pq.write_table(pa.Table.from_pylist(lines), path, compression="zstd")
 
 
 def _worst_errors(
