@@ -39,9 +39,11 @@ def schema() -> str:
 
 
 def load_yaml(path: Path, *, round_trip: bool = False) -> Any:
-    """A params file as plain data, or as a document that keeps its comments. Raises ParamsError."""
+    """A params file as plain data, or as a document that keeps its comments and quotes. Raises ParamsError."""
+    yaml = YAML(typ="rt" if round_trip else "safe")
+    yaml.preserve_quotes = True
     try:
-        return YAML(typ="rt" if round_trip else "safe").load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(
             f"{path} is missing in {Path.cwd()}. Run from the root of the project, or copy a file from recipes/."
