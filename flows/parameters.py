@@ -163,5 +163,6 @@ def _text(document: Any) -> str:
     with io.StringIO() as file:
         yaml = YAML()
         yaml.width = 4096
+        yaml.indent(mapping=2, sequence=4, offset=2)  # as the files of this project are written
         yaml.dump(document, file)
         return file.getvalue()

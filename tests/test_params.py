@@ -57,6 +57,52 @@ def test_an_exponent_without_a_dot_is_a_number(tmp_path: Path) -> None:
         ({"data": {"name": "x", "columns": {"labl": "y"}}}, r"data\.columns\.labl: .*Did you mean 'label'\?"),
         ({"data": {"name": "x", "splits": {"validation": 0.5, "test": 0.5}}}, "leave no rows to train on"),
         ({"register": {"name": "x", "metric": "acuracy"}}, r"register\.metric: .*Did you mean 'accuracy'\?"),
+        ({"data": {"name": "x", "keep": ["text"]}}, r"data\.keep: 'text' is a name that tuneline gives itself"),
+        ({"data": {"name": "x", "keep": ["a", "A"]}}, r"data\.keep: stands in the list twice"),
+        (
+            {"data": {"name": "x", "keep": ["country"]}, "evaluate": {"slices": {"columns": ["contry"]}}},
+            r"evaluate\.slices\.columns: rows have no column 'contry'\. Did you mean 'country'\?",
+        ),
+        (
+            {"evaluate": {"slices": {"where": {"short": "lenght(text) < 9"}}}},
+            r"evaluate\.slices\.where\.short: 'lenght\(text\) < 9' is no condition: .*length.* Known columns: row, id,",
+        ),
+        ({"evaluate": {"slices": {"where": {"a: b": "true"}}}}, "expected names without a colon, found 'a: b'"),
+        (
+            {"evaluate": {"behaviour": [{"name": "a", "kind": "invariance", "edti": "typos"}]}},
+            r"  evaluate\.behaviour\.0\.edti: unknown key\. Did you mean 'edit'\?",
+        ),
+        (
+            {"evaluate": {"behaviour": [{"name": "a", "kind": "invarience"}]}},
+            r"evaluate\.behaviour\.0: .*'invarience'.*'invariance', 'direction', 'minimum'",
+        ),
+        (
+            {"evaluate": {"behaviour": [{"name": "a", "kind": "invariance", "edit": "typos", "append": ["b"]}]}},
+            r"evaluate\.behaviour\.0: needs one of edit, replace and append, found edit and append",
+        ),
+        (
+            {"evaluate": {"behaviour": [{"name": "a", "kind": "direction", "edit": "typos"}]}},
+            r"evaluate\.behaviour\.0: needs one of becomes, leaves and must_not, found none",
+        ),
+        (
+            {"evaluate": {"behaviour": [{"name": "a", "kind": "invariance", "edit": "case"}] * 2}},
+            r"evaluate\.behaviour\.1\.name: 'a' is the name of another test too$",
+        ),
+        (
+            {"evaluate": {"behaviour": [{"name": "a", "kind": "invariance", "edit": "case", "where": "len = 1"}]}},
+            r"evaluate\.behaviour\.0\.where: 'len = 1' is no condition",
+        ),
+        (
+            {"evaluate": {"behaviour": [{"name": "a", "kind": "minimum", "template": "A {b}.", "expected": "c"}]}},
+            r"evaluate\.behaviour\.0: slots: \{b\} of the template has no values",
+        ),
+        (
+            {
+                "task": {"name": "text-classification", "label_names": ["good", "bad"]},
+                "evaluate": {"behaviour": [{"name": "a", "kind": "minimum", "template": "A", "expected": "goood"}]},
+            },
+            r"evaluate\.behaviour\.0\.expected: unknown label 'goood'\. Did you mean 'good'\?",
+        ),
         ({"model": {"sha256": "abc"}}, r"model\.sha256: .*pattern"),
         ({"train": {"lora": {}}, "model": {"configuration": {"model_type": "bert"}}}, r"train\.lora: .*by chance"),
     ],

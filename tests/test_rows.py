@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -614,4 +615,36 @@ def test_a_format_that_has_no_text_column_for_the_task_is_refused(folder: Path) 
     assert "train.conll: no column 'text'. Found columns: tokens, tags." in refusal(folder)
     assert "row 1: tokens is ['Ada'], a list. Expected a string" in refusal(
         folder, columns={"text": "tokens", "label": "tags"}
+    )
+
+
+# Columns that are kept beside the task's
+
+
+def test_a_kept_column_stays_with_the_rows_as_text(folder: Path) -> None:
+    write(folder, "a.jsonl", "\n".join(
+        json.dumps({"text": "x", "label": "a", "country": country, "stars": stars})
+        for country, stars in (("DE", 4), ("", 4.5), (None, True), ("Å", ["a", 1]))
+    ))  # fmt: skip
+    batches = read_rows(folder, Data(name="reviews", keep=["country", "stars"]), TASK)
+    rows = [row for batch in batches for row in batch.to_pylist()]
+    assert [(row["country"], row["stars"]) for row in rows] == [
+        ("DE", "4"), (None, "4.5"), (None, "true"), ("Å", '["a", 1]'),
+    ]  # fmt: skip
+    assert list(rows[0]) == [*COLUMNS, "country", "stars"]
+
+
+def test_kept_columns_of_parquet_may_be_of_any_type(folder: Path) -> None:
+    table = pa.table({"text": ["x"], "label": ["a"], "day": [date(2026, 2, 3)], "price": [1.5],
+                      "shop": pa.array(["Bonn"]).dictionary_encode()})  # fmt: skip
+    pq.write_table(table, folder / "a.parquet")
+    rows = next(read_rows(folder, Data(name="reviews", keep=["day", "price", "shop"]), TASK)).to_pylist()
+    assert (rows[0]["day"], rows[0]["price"], rows[0]["shop"]) == ("2026-02-03", "1.5", "Bonn")
+
+
+def test_a_kept_column_that_is_not_there_is_told(folder: Path) -> None:
+    write(folder, "a.csv", "text,label,country\nx,a,DE\n")
+    assert refusal(folder, keep=["contry"]) == (
+        "data/raw/reviews/a.csv: no column 'contry' (data.keep). Found columns: text, label, country. Did you mean "
+        "'country'?"
     )

@@ -71,12 +71,13 @@ def test_a_section_that_a_stage_did_not_name_cannot_be_read() -> None:
 
 def test_each_heavy_library_has_one_home() -> None:
     graph = grimp.build_graph("tuneline", include_external_packages=True)
-    homes = {name: graph.find_modules_that_directly_import(name) for name in HEAVY[:5] if name in graph.modules}
+    homes = {name: graph.find_modules_that_directly_import(name) for name in HEAVY[:6] if name in graph.modules}
     assert homes["mlflow"] == {
         f"tuneline.{home}"
         for home in ("tracking", "registry", "packaging", "rescoring", "stages.register", "explaining")
     }
     assert homes["great_expectations"] == {"tuneline.expectations"}
+    assert homes["duckdb"] == {"tuneline.conditions"}
     assert "prefect" not in homes
 
 

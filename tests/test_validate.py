@@ -102,6 +102,14 @@ def test_sound_rows_are_all_kept_in_three_splits(capsys):
     assert rejects() == {}
 
 
+def test_a_column_that_is_kept_goes_with_its_rows_and_no_other_does():
+    write(rows=[row | {"country": "DE" if number % 3 else "", "shop": "x"} for number, row in enumerate(rows(60))])
+    run(keep=["country"])
+    found = kept("train") + kept("validation") + kept("test")
+    assert [row["country"] for row in sorted(found, key=lambda row: row["row"])] == [None, "DE", "DE"] * 20
+    assert list(found[0]) == ["row", "id", "text", "text_pair", "label", "country", "file", "line"]
+
+
 def test_rows_stand_in_raw_order():
     write(rows=rows(300))
     run()

@@ -51,7 +51,10 @@ class Augmenter:
         for number, row in enumerate(rows[:TRIED]):
             read = self.read(task, row, np.random.default_rng((seed, 0, number)))
             cells = [(name, _joined(row[name]), _joined(read[name])) for name in task.edited if row.get(name)]
-            found += [_example(name, *pair) for name, *pair in cells if pair[0] != pair[1]]
+            for name, *pair in cells:
+                if pair[0] != pair[1]:
+                    before, after = from_edit(*pair)
+                    found.append({"column": name, "before": before, "after": after})
         return found[:SHOWN]
 
 
@@ -59,11 +62,12 @@ def _joined(cell: str | Sequence[str]) -> str:
     return cell if isinstance(cell, str) else " ".join(cell)
 
 
-def _example(column: str, before: str, after: str) -> dict[str, str]:
-    """Both texts from a little before the first edit on."""
-    edit = next((place for place, (old, new) in enumerate(zip(before, after, strict=False)) if old != new), 0)
+def from_edit(before: str, after: str) -> tuple[str, str]:
+    """Both texts from a little before the first place where they differ."""
+    shared = min(len(before), len(after))
+    edit = next((place for place in range(shared) if before[place] != after[place]), shared)
     start = max(edit - LEAD, 0)
-    return {"column": column, "before": before[start:], "after": after[start:]}
+    return before[start:], after[start:]
 
 
 def mask_word(tokenizer: Tokenizer) -> str | None:

@@ -6,6 +6,7 @@
 What cannot be read is null in the array, and a problem with the number of its row.
 """
 
+import json
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class Wanted:
 
     ours: str
     theirs: str
-    kind: str  # key, or of KINDS
+    kind: str  # key, kept, or of KINDS
     required: bool
     separator: str | None = None  # between the items of a list that a file holds as a string
 
@@ -152,6 +153,17 @@ def _number(value: Any, column: Wanted, number: int, problems: Problems) -> floa
     return None
 
 
+def _kept(values: Cells, column: Wanted, numbers: Sequence[int], problems: Problems) -> pa.Array:
+    """Values of any type as text; numbers, booleans, lists and objects as JSON writes them. An empty one is null."""
+    texts = [cell if cell is None or isinstance(cell, str) else _as_json(cell) for cell in _plain(values)]
+    return _strings(texts, column, numbers, problems)
+
+
+def _as_json(value: Any) -> str:
+    is_json = isinstance(value, bool | int | float | list | dict)
+    return json.dumps(value, ensure_ascii=False, default=str) if is_json else str(value)
+
+
 READERS = {  # by the kind of a column; the others hold strings
     "words": _lists,
     "tags": _lists,
@@ -159,6 +171,7 @@ READERS = {  # by the kind of a column; the others hold strings
     "number": _numbers,
     "references": _references,
     "answers": _answers,
+    "kept": _kept,
 }
 
 

@@ -25,7 +25,7 @@ from tuneline.near_duplicates import Sketches
 from tuneline.params import Checks, Data
 from tuneline.parquet import schema_of
 from tuneline.splitting import NO_SPLIT, Draws, Times, draws
-from tuneline.tasks.base import Task
+from tuneline.tasks.base import Task, row_types
 
 CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"  # all but tab, newline and carriage return
 # A replacement character, or UTF-8 read as Latin-1 or Windows-1252: Ã© for é, â€™ for ’, ðŸ for an emoji.
@@ -62,7 +62,7 @@ class Survey:
     files: list[str]
     labels: list[str]
     problems: list[Problem]  # by row
-    path: Path  # the rows themselves: Parquet with file, line, id and the task's columns
+    path: Path  # the rows themselves: Parquet with the columns that validated rows have, but for row
 
     def __len__(self) -> int:
         return len(self.line)
@@ -75,8 +75,7 @@ class Survey:
 def survey_rows(batches: Iterable[pa.RecordBatch], data: Data, task: Task, sketches: Sketches, path: Path) -> Survey:
     """Note every row, sketch its text, and put the rows into a Parquet file at path."""
     surveyor = _Surveyor(data, task)
-    types = {name: column.type for name, column in task.columns.items()}
-    schema = schema_of({"file": "string", "line": "int64", "id": "string", **types})
+    schema = schema_of({name: type_ for name, type_ in row_types(task, data.keep).items() if name != "row"})
     with (
         pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=["file"], write_statistics=False) as writer,
         ThreadPoolExecutor(1) as sketching,

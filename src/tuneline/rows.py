@@ -4,7 +4,8 @@
     data/raw/reviews/train.csv  417  train  r0416  null   null  "Broke at once" negative
 
 `row` is where a person finds it: the line its record begins on (the header is line 1), or the row or item
-counted from 1 in Parquet and JSON. Then the task's columns stand under our names.
+counted from 1 in Parquet and JSON. Then the task's columns stand under our names, then those that are kept beside
+them.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -28,7 +29,8 @@ SAMPLE_ROWS = 100  # of a set that is described
 
 
 def read_rows(folder: Path, data: Data, task: Task) -> Iterator[pa.RecordBatch]:
-    """Stream all rows of a set: file, row, split, id, group, time, then the task's columns, of their types.
+    """Stream all rows of a set: file, row, split, id, group, time, then the task's columns, of their types, then
+    those of data.keep, as text.
 
     A column that is not there, and need not be, is null. DataError names every broken row of a file.
     """
@@ -110,16 +112,21 @@ def _first_rows(chunk: Chunk) -> list[dict[str, Any]]:
 
 def _columns(data: Data, task: Task) -> list[Wanted]:
     keys = [Wanted(key, data.columns[key], "key", True) for key in KEYS if key in data.columns]
-    return keys + [
-        Wanted(
-            name,
-            data.columns.get(name, name),
-            column.kind,
-            column.required or name in data.columns,
-            task.separator if column.is_gold else None,
-        )
-        for name, column in task.columns.items()
-    ]
+    kept = [Wanted(name, name, "kept", True) for name in data.keep]
+    return (
+        keys
+        + [
+            Wanted(
+                name,
+                data.columns.get(name, name),
+                column.kind,
+                column.required or name in data.columns,
+                task.separator if column.is_gold else None,
+            )
+            for name, column in task.columns.items()
+        ]
+        + kept
+    )
 
 
 def _reading(data: Data, wanted: Collection[str] | None) -> Reading:
@@ -130,11 +137,13 @@ def _check_columns(
     format_: str, sources: list[Source], names: list[list[str]], reading: Reading, columns: list[Wanted]
 ) -> None:
     """DataError with every missing column of every file, as told by each file's first rows."""
-    problems, hints = [], set()
+    problems, hints, mapped = [], set(), False
     for source, found in zip(sources, names, strict=True):
         missing = [column for column in columns if column.required and not column.among(found)]
+        mapped = mapped or any(column.kind != "kept" for column in missing)
         for column in missing:
             as_mapped = f" (data.columns.{column.ours})" if column.theirs != column.ours else ""
+            as_mapped = " (data.keep)" if column.kind == "kept" else as_mapped
             problems.append(
                 f"{source.shown}: no column {column.theirs!r}{as_mapped}. Found columns: {', '.join(found)}."
                 f"{did_you_mean(column.theirs, found)}"
@@ -144,7 +153,7 @@ def _check_columns(
             hints.add(f'The columns look separated by {delimiter!r}: set data.delimiter: "{_escaped(delimiter)}".')
     if not problems:
         return
-    if not hints:
+    if mapped and not hints:
         hints.add("Name the columns with data.columns, ours to theirs, as in {label: category}.")
         if format_ in DELIMITERS and reading.header:
             hints.add("If the files have no header: data.header: false and data.column_names: [text, label].")

@@ -5,7 +5,7 @@ data/validated/rejects.parquet  file, row, column, reason, value
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tuneline.expectations import label_counts
 from tuneline.layout import SPLITS, split_file
 from tuneline.parquet import schema_of
 from tuneline.row_checks import Survey, as_text, text_columns
-from tuneline.tasks.base import Task
+from tuneline.tasks.base import Task, row_types
 
 GROUP_ROWS = 10_000  # rows per row group, whatever the size of the batches
 VALUE_LENGTH = 200  # characters
@@ -29,10 +29,9 @@ REJECTS = pa.schema(
 )  # fmt: skip
 
 
-def write_splits(folder: Path, survey: Survey, verdict: Verdict, task: Task) -> None:
-    """The kept rows of each split, in raw order. `row` counts all raw rows from 0."""
-    types = {name: column.type for name, column in task.columns.items()}
-    schema = schema_of({"row": "int64", "id": "string", **types, "file": "string", "line": "int64"})
+def write_splits(folder: Path, survey: Survey, verdict: Verdict, task: Task, keep: Sequence[str]) -> None:
+    """The kept rows of each split, in raw order. `row` counts all raw rows from 0. keep: columns beside the task's."""
+    schema = schema_of(row_types(task, keep))
     with ExitStack() as stack:
         writers = [stack.enter_context(_Writer(split_file(folder, split), schema)) for split in SPLITS]
         for start, batch in _batches(survey):

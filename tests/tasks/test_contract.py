@@ -238,6 +238,30 @@ def test_features_and_answers_have_the_types_that_the_task_declares(case: dict[s
     assert len(pa.Table.from_pylist(predicted(case, toy_checkpoint), answers)) == len(case["rows"])
 
 
+def test_what_behavioural_tests_look_at_is_part_of_the_answer(case: dict[str, Any], toy_checkpoint: Path) -> None:
+    """Each prediction agrees with itself and reads as something; a task that edits rows has an answer to compare."""
+    task, labels = case["task"], case["task"].labels(case["rows"])
+    assert (task.answer is None) == (not task.edited)
+    if task.answer is None:
+        return
+    assert task.answer in task.answer_types
+    for prediction in predicted(case, toy_checkpoint):
+        assert task.agrees(prediction, prediction)
+        assert task.said(prediction)
+        assert task.agrees(task.expectation(prediction[task.answer], labels), prediction)
+        if task.pushed == "label":
+            assert set(task.given_labels(prediction)) <= set(labels)
+            assert all(0 <= task.degree(prediction, labels, label) <= 1 for label in labels)
+        if task.pushed == "number":
+            assert task.degree(prediction, labels, None) == prediction[task.answer]
+
+
+def test_what_a_row_reads_as_and_its_labels_are_strings(case: dict[str, Any]) -> None:
+    for row in case["rows"]:
+        assert case["task"].input_text(row)
+        assert all(isinstance(label, str) for label in case["task"].gold_labels(row))
+
+
 MAX_LENGTH = 128  # tokens, far beyond those of the rows
 
 

@@ -1,5 +1,6 @@
 """`data:` the raw data, how it is read and split, and what it is held to."""
 
+from collections import Counter
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -92,9 +93,21 @@ class Data(Section):
     columns: dict[str, str] = Field({})
     """Where a column has another name in the files: ours to theirs, as in `label: category`.
     Beside the task's own columns: id, group (rows of a group stay in one split), time."""
+    keep: list[str] = Field([])
+    """Columns of the files beside the task's that stay with the rows, as text. No model reads them: test scores are
+    sliced by them (evaluate.slices)."""
     splits: Splits = Splits()
     max_rows: MaxRows = MaxRows()
     checks: Checks = Checks()
+
+    @field_validator("keep")
+    @classmethod
+    def _keeps_each_once(cls, names: list[str]) -> list[str]:
+        """Case counts for nothing, as in the conditions of evaluate.slices.where."""
+        twice = sorted(name for name, count in Counter(name.lower() for name in names).items() if count > 1)
+        if twice:
+            raise ValueError(f"stands in the list twice, but for case: {', '.join(twice)}")
+        return names
 
     @field_validator("encoding")
     @classmethod

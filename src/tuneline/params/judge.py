@@ -2,9 +2,11 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from tuneline.params.behaviour import Behaviour
 from tuneline.params.section import NAME, Section
+from tuneline.params.slices import Slices
 
 KEPT_OF_BASE = {
     "similarity_agreement": True,
@@ -42,10 +44,23 @@ class Evaluate(Section):
     worst_errors: int = Field(20, ge=0, le=1000)
     """How many of the most confident mistakes the report lists."""
     forgetting: Forgetting = Forgetting()
+    slices: Slices = Slices()
+    behaviour: list[Behaviour] = Field([])
+    """Behavioural tests. Each has a pass rate; register.guardrails.behaviour holds a model to it."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
     """Confidence of the intervals."""
     resamples: int = Field(10_000, ge=100, le=1_000_000)
     """Bootstrap resamples of the test rows, for intervals and for the comparison with the champion."""
+
+    @field_validator("behaviour")
+    @classmethod
+    def _names_differ(cls, tests: list[Behaviour]) -> list[Behaviour]:
+        names = [test.name for test in tests]
+        told = [f"evaluate.behaviour.{number}.name: {name!r} is the name of another test too"
+                for number, name in enumerate(names) if name in names[:number]]  # fmt: skip
+        if told:
+            raise ValueError("\n".join(told))
+        return tests
 
 
 class Guardrails(Section):

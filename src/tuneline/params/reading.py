@@ -39,9 +39,11 @@ def schema() -> str:
 
 
 def load_yaml(path: Path, *, round_trip: bool = False) -> Any:
-    """A params file as plain data, or as a document that keeps its comments. Raises ParamsError."""
+    """A params file as plain data, or as a document that keeps its comments and quotes. Raises ParamsError."""
+    yaml = YAML(typ="rt" if round_trip else "safe")
+    yaml.preserve_quotes = True
     try:
-        return YAML(typ="rt" if round_trip else "safe").load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(
             f"{path} is missing in {Path.cwd()}. Run from the root of the project, or copy a file from recipes/."
@@ -56,9 +58,10 @@ def load_yaml(path: Path, *, round_trip: bool = False) -> Any:
 
 def _describe(problem: Any) -> list[str]:
     """One line per problem: path, what is wrong, what was found."""
-    path = ".".join(str(part) for part in problem["loc"])
+    parts, siblings = _resolved(problem["loc"])
+    path = ".".join(parts)
     if problem["type"] == "extra_forbidden":
-        return [f"  {path}: unknown key.{did_you_mean(str(problem['loc'][-1]), _siblings(problem['loc']))}"]
+        return [f"  {path}: unknown key.{did_you_mean(parts[-1], siblings)}"]
     if problem["type"] == "missing":
         hint = f". Write `{path}: {{}}` to take the defaults" if path in DEFAULTED else ""
         return [f"  {path}: is missing{hint}"]
@@ -69,19 +72,34 @@ def _describe(problem: Any) -> list[str]:
     return [f"  {path}: {message[0].lower()}{message[1:]}{found}"]
 
 
-def _siblings(location: tuple[Any, ...]) -> list[str]:
-    """The keys that are known beside an unknown one."""
-    level: type[BaseModel] = Params
-    for part in location[:-1]:
-        field = level.model_fields.get("register_" if part == "register" else str(part))
-        sections = [] if field is None else _sections(field.annotation)
-        if not sections:
-            return []
-        level = sections[0]
-    return [field.alias or name for name, field in level.model_fields.items()]
+def _resolved(location: tuple[Any, ...]) -> tuple[list[str], list[str]]:
+    """The parts of a location as they stand in the file, and the keys that are known beside the last one.
+
+    Where sections of several kinds may stand, pydantic names the kind in the location, as if it were a key.
+    """
+    parts: list[str] = []
+    sections: list[type[BaseModel]] = [Params]
+    siblings: list[str] = []
+    for part in location:
+        of_kind = [each for each in sections if len(sections) > 1 and part in _kinds(each)]
+        if of_kind:
+            sections = of_kind
+            continue
+        parts.append(str(part))
+        siblings = [field.alias or name for each in sections for name, field in each.model_fields.items()]
+        if not isinstance(part, int):  # the item of a list is one of its sections
+            field = sections[0].model_fields.get("register_" if part == "register" else part) if sections else None
+            sections = [] if field is None else _sections(field.annotation)
+    return parts, siblings
+
+
+def _kinds(section: type[BaseModel]) -> tuple[Any, ...]:
+    field = section.model_fields.get("kind")
+    return () if field is None else get_args(field.annotation)
 
 
 def _sections(annotation: Any) -> list[type[BaseModel]]:
-    """The section that a field holds; one that may be null is a union."""
-    kinds = get_args(annotation) or (annotation,)
-    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    """The sections that a field may hold, by itself, in a union or in a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for part in get_args(annotation) for section in _sections(part)]

@@ -1,6 +1,7 @@
 """The seven sections together."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import Annotated, Any
 
 from pydantic import (
@@ -16,12 +17,15 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from tuneline.errors import ParamsError, did_you_mean
+from tuneline.params import behaviour
+from tuneline.params.behaviour import EditTest
 from tuneline.params.data import Data
 from tuneline.params.judge import KEPT_OF_BASE, Evaluate, Register
 from tuneline.params.model import Model, Tokenize
 from tuneline.params.train import Train
+from tuneline.parquet import schema_of
 from tuneline.tasks import TASKS, task_class
-from tuneline.tasks.base import LOSS_OPTIONS, Task
+from tuneline.tasks.base import LOSS_OPTIONS, Task, row_types
 
 
 class _AnyTask:
@@ -97,9 +101,37 @@ class Params(BaseModel):
                 "train.lora: trains little beside weights that know something, and those of model.configuration are "
                 "drawn by chance. Leave it out, or start from a checkpoint"
             )
+        problems += [*self._of_kept_columns(), *self._of_slices(), *self._of_conditions()]
+        problems += behaviour.problems(self.evaluate.behaviour, self.task, self.task.labels([]))
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _of_kept_columns(self) -> Iterator[str]:
+        taken = {name.lower() for name in (*row_types(self.task, ()), "group", "time", "row_score")}
+        for name in self.data.keep:
+            if name.lower() in taken or name.startswith("predicted_"):
+                yield f"data.keep: {name!r} is a name that tuneline gives itself. Rename the column in the files"
+
+    def _of_slices(self) -> Iterator[str]:
+        known = row_types(self.task, self.data.keep)
+        for name in self.evaluate.slices.columns:
+            if name not in known:
+                yield (
+                    f"evaluate.slices.columns: rows have no column {name!r}.{did_you_mean(name, known)} Known columns: "
+                    f"{', '.join(known)}. Others of the files stay with the rows by data.keep"
+                )
+
+    def _of_conditions(self) -> Iterator[str]:
+        given = {f"evaluate.slices.where.{name}": condition for name, condition in self.evaluate.slices.where.items()}
+        given |= {
+            f"evaluate.behaviour.{number}.where": test.where
+            for number, test in enumerate(self.evaluate.behaviour)
+            if isinstance(test, EditTest) and test.where
+        }
+        if given:  # DuckDB is loaded only when it comes to this
+            conditions = import_module("tuneline.conditions")
+            yield from conditions.problems(schema_of(row_types(self.task, self.data.keep)), given)
 
     def _columns(self) -> list[str]:
         return [*self.task.columns, "id", "group", "time"]

@@ -7,7 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tuneline import charts, curves, devices, forgetting, layout, report_facts
+import pyarrow.parquet as pq
+
+from tuneline import behaviour, charts, curves, devices, forgetting, layout, report_facts, slicing
 from tuneline.augmentation import Augmenter
 from tuneline.baselines import BASELINES
 from tuneline.checkpoints import load_tokenizer
@@ -30,16 +32,20 @@ def run(params: Sections) -> None:
     devices.lease("evaluate", params.train.device)
     predictor = Predictor.load(layout.MODEL)
     task, labels = predictor.task, predictor.labels
+    behaviour.check(params.evaluate.behaviour, task, labels)
     started_from = _json(layout.TRAINING)["checkpoint_sha256"]
     kept = forgetting.measure(
         predictor, layout.MODEL, params.model, started_from, params.evaluate.forgetting, params.tokenize.max_length
     )
-    features, rows = (
+    features, table = (
         read_rows(split_file(layout.TOKENIZED, "test")),
-        read_rows(split_file(layout.VALIDATED, "test")),
+        pq.read_table(split_file(layout.VALIDATED, "test")),
     )
+    rows: list[Row] = table.to_pylist()
     predictions = predictor.predict_features(features, rows, params.evaluate.per_device_eval_batch_size)
     score = task.score(predictions, rows, labels)
+    slices = slicing.measured(table, task, predictions, score, labels, params.evaluate)
+    outcomes = behaviour.run(params.evaluate.behaviour, task, labels, table, predictions, predictor.predict)
     baseline = _baseline(task, rows, labels) if params.evaluate.baseline else None
     evaluation = {
         "test_rows": len(rows),
@@ -52,6 +58,8 @@ def run(params: Sections) -> None:
         "forgetting": kept,
         "calibration": task.calibration(predictions, rows, labels),
         **_label_errors(task, predictions, rows, labels, params.evaluate.worst_errors),
+        "slices": [asdict(each) for each in slices],
+        "behaviour": [asdict(each) for each in outcomes],
         **score.details,
     }
     tables = task.plots(predictions, rows, labels)

@@ -20,6 +20,7 @@ from tuneline.layout import split_file, staged
 from tuneline.log import report
 from tuneline.params import Sections
 from tuneline.parquet import read_rows
+from tuneline.performance import Performance
 from tuneline.reporting import write_page
 
 SECTIONS = ("data", "task", "model", "tokenize", "train", "evaluate", "register")
@@ -72,7 +73,8 @@ def run(params: Sections) -> None:
                 client.set_model_version_tag(name, version.version, key, value)
     registered = {
         "name": name, "version": int(version.version), "experiment_id": experiment, "run_id": run_id,
-        "decision": asdict(decision), "old_rows": asdict(old_rows) if old_rows else None,
+        "performance": asdict(performance), "decision": asdict(decision),
+        "old_rows": asdict(old_rows) if old_rows else None,
     }  # fmt: skip
     with staged(layout.REGISTRATION) as [registration]:
         registration.write_text(json.dumps(registered, indent=2) + "\n", encoding="utf-8")
@@ -105,6 +107,29 @@ def _tags(params: Sections, training: dict[str, Any], evaluation: dict[str, Any]
         **registry.forgetting_tags(evaluation["forgetting"]["metrics"]),
         **{f"tuneline.{name}": os.environ[variable] for name, variable in ORIGIN.items() if variable in os.environ},
     }
+
+
+def _git_commit() -> str:
+    """The commit this ran at, marked when files differ from it; "none" outside git."""
+    try:
+        return subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+            capture_output=True, text=True, check=True,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return "none"
+
+
+def _performance(version: ModelVersion | None, device: str) -> Performance:
+    """Speed and size of this model: as the tags of its version say, or measured now. Before the lock is taken."""
+    known = Performance.from_tags(version.tags) if version else None
+    if known is not None:
+        return known
+    devices.lease("register", device)
+    measured: Performance = import_module("tuneline.speed").measure(
+        layout.MODEL, read_rows(split_file(layout.VALIDATED, "test"))
+    )
+    return measured
 
 
 def _must_score_again(champion: ModelVersion | None, model_digest: str, evaluation: dict[str, Any]) -> bool:

@@ -35,7 +35,7 @@ def run(params: Sections) -> None:
             write_rejects(rejects, survey, verdict, task)
             (out / layout.DATA_DOCS.name).write_text(render(outcomes, survey, verdict, data, rejects), encoding="utf-8")
             if not failed:
-                write_splits(out, survey, verdict, task)
+                write_splits(out, survey, verdict, task, data.keep)
                 counts = numbers(survey, verdict)
                 (out / layout.VALIDATION.name).write_text(
                     json.dumps(counts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"

@@ -1,7 +1,8 @@
 """What a task answers for. The pipeline asks these questions in the order of a row's life:
 
     columns · problem · labels · informed · limit · augmented · encode · varied
-    head · condense · decode · fitted · score · calibration · mistake · label_errors · plots
+    head · condense · decode · fitted · score · calibration · gold_labels · mistake · label_errors · plots
+    input_text · agrees · said · expectation · given_labels · degree
 
 A task is also the typed `task:` section of params.yaml. A task module imports neither torch nor transformers:
 what it says about them, it says by name, so that validate and tokenize never load them.
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from tuneline.errors import did_you_mean
 from tuneline.metrics.weighted import Measure, once
 
 Row = Mapping[str, Any]
@@ -173,6 +175,10 @@ class Task(BaseModel):
     one_gold: ClassVar[bool] = True  # rows with the same text and other gold contradict each other
     cut: ClassVar[Mapping[str, str]] = {}  # lists of a feature beside input_ids → the option with the most tokens
     worst: ClassVar[str] = "The mistakes the model was surest of. A wrong gold label often shows here first."
+    answer: ClassVar[str | None] = (
+        None  # the part of a prediction that behavioural tests look at; None: they make no sense
+    )
+    pushed: ClassVar[Literal["label", "number"] | None] = None  # what a test of direction expects an edit to push
 
     @classmethod
     def forms(cls) -> tuple[type[Task], ...]:
@@ -320,6 +326,38 @@ class Task(BaseModel):
         """The temperature, and what the probabilities are worth with it and without; None without a temperature."""
         return None
 
+    def gold_labels(self, row: Row) -> list[str]:
+        """The labels that the gold of a row names, by which scores are sliced. Empty where the task has none."""
+        return []
+
+    def input_text(self, row: Row) -> str:
+        """All that the model reads of a row, as a person reads it: one text below the other."""
+        cells = [row.get(name) for name, column in self.columns.items() if not column.is_gold]
+        return "\n".join(cell if isinstance(cell, str) else " ".join(cell) for cell in cells if cell)
+
+    def agrees(self, prediction: Prediction, other: Prediction) -> bool:
+        """Whether two predictions give the same answer."""
+        return bool(prediction[str(self.answer)] == other[str(self.answer)])
+
+    def said(self, prediction: Prediction) -> str:
+        """The answer of a prediction, as a person reads it."""
+        return str(prediction[str(self.answer)])
+
+    def expectation(self, value: Any, labels: Sequence[str]) -> Prediction:
+        """What a behavioural test expects, as a prediction that holds nothing but the answer. ValueError, with a
+        sentence, when it cannot be one. labels: empty where they are not known yet."""
+        if not isinstance(value, str):
+            raise ValueError(f"is {value!r}. Expected a text")
+        return {str(self.answer): value}
+
+    def given_labels(self, prediction: Prediction) -> list[str]:
+        """The labels that a prediction gives. Asked only of a task that is `pushed` to a label."""
+        raise NotImplementedError
+
+    def degree(self, prediction: Prediction, labels: Sequence[str], label: str | None) -> float:
+        """How likely a prediction finds a label, or the number it gives. Asked only of a task that can be `pushed`."""
+        raise NotImplementedError
+
     @abstractmethod
     def mistake(self, row: Row, prediction: Prediction) -> Mistake:
         """A row whose score is below 1, for the list of the worst errors."""
@@ -335,6 +373,19 @@ class Task(BaseModel):
         self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]
     ) -> dict[str, list[dict[str, Any]]]:
         """Tables to plot, by file name without ending."""
+
+
+def row_types(task: Task, kept: Iterable[str]) -> dict[str, str]:
+    """The Arrow type of each column of a validated row, by name. kept: columns that are not the task's."""
+    types = {name: column.type for name, column in task.columns.items()}
+    return {"row": "int64", "id": "string", **types, **dict.fromkeys(kept, "string"), "file": "string", "line": "int64"}
+
+
+def check_labels(named: Iterable[str], labels: Sequence[str]) -> None:
+    """ValueError, with a sentence, when a behavioural test names a label that is not in the label set, if known."""
+    unknown = next((label for label in named if labels and label not in labels), None)
+    if unknown is not None:
+        raise ValueError(f"unknown label {unknown!r}.{did_you_mean(unknown, labels)} Known labels: {', '.join(labels)}")
 
 
 def classes(labels: Sequence[str]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from tuneline.tasks.base import (
 
 NO_PLACE = -1  # of tokens that are not of the context
 SPARE = 16  # tokens of a window for special ones, and for a question whose last word was cut into more pieces
-NO_ANSWER = "(no answer)"
+ANSWERABLE, NO_ANSWER = "answerable", "(no answer)"
 LEAST = 1e-300  # probability, so that its logarithm is finite
 
 
@@ -97,6 +97,7 @@ class QuestionAnswering(Task):
     windows: ClassVar = True
     kept_together: ClassVar = "context"
     loss_options: ClassVar = frozenset()
+    answer: ClassVar = "answer"
 
     @property
     def metrics(self) -> dict[str, bool]:
@@ -263,6 +264,19 @@ class QuestionAnswering(Task):
             for name, points in per_row.items()
         }
         return Score(measures, per_row["f1"])
+
+    def gold_labels(self, row: Row) -> list[str]:
+        """Whether there is an answer, where there may be none."""
+        if not self.unanswerable:
+            return []
+        return [ANSWERABLE if row["answers"] else NO_ANSWER]
+
+    def agrees(self, prediction: Prediction, other: Prediction) -> bool:
+        """But for case, punctuation and articles, as SQuAD compares answers."""
+        return exact_match(prediction["answer"], other["answer"]) == 1
+
+    def said(self, prediction: Prediction) -> str:
+        return prediction["answer"] or NO_ANSWER
 
     def mistake(self, row: Row, prediction: Prediction) -> Mistake:
         gold = " | ".join(dict.fromkeys(answer["text"] for answer in row["answers"]))

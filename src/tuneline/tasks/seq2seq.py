@@ -69,6 +69,7 @@ class Seq2Seq(Task):
     }
     texts: ClassVar = {"source": columns["source"]}
     edited: ClassVar = ("source",)
+    answer: ClassVar = "text"
     feature_types: ClassVar = {"input_ids": "list<int32>", "labels": "list<int32>"}
     answer_types: ClassVar = {"text": "string", "score": "double"}
     loss_options: ClassVar = frozenset({"label_smoothing_factor"})

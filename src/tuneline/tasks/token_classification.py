@@ -30,6 +30,7 @@ from tuneline.tasks.base import (
     Prediction,
     Row,
     Score,
+    check_labels,
     classes,
 )
 from tuneline.tasks.calibrated import CalibratedTask
@@ -78,6 +79,7 @@ class TokenClassification(CalibratedTask):
     windows: ClassVar = True
     compared: ClassVar = "words"
     baseline: ClassVar = "most-frequent-tag"
+    answer: ClassVar = "tags"
 
     @field_validator("tag_names")
     @classmethod
@@ -282,6 +284,20 @@ class TokenClassification(CalibratedTask):
         if told is None:
             return None
         return calibration.of_classes(calibration.without(told.probabilities, heat), told.gold, told.row, len(rows))
+
+    def gold_labels(self, row: Row) -> list[str]:
+        """The types of its entities; where tags are plain, the tags that occur."""
+        outside = set() if self.scheme == "plain" else {spans.OUTSIDE}
+        return sorted({self._class(tag) for tag in row["tags"]} - outside)
+
+    def said(self, prediction: Prediction) -> str:
+        return " ".join(tag or NO_TAG for tag in prediction["tags"])
+
+    def expectation(self, value: Any, labels: Sequence[str]) -> Prediction:
+        if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
+            raise ValueError(f"is {value!r}. Expected a list with the tag of each word")
+        check_labels(value, labels)
+        return {"tags": value}
 
     def mistake(self, row: Row, prediction: Prediction) -> Mistake:
         """The words with a wrong tag, under their gold tags and under those predicted."""

@@ -16,8 +16,8 @@ from pydantic import Field, field_validator, model_validator
 
 from tuneline.metrics import calibration, classification, multi_label
 from tuneline.metrics.weighted import Measure
-from tuneline.tasks.base import Feature, Head, Mistake, Prediction, Row, Score
-from tuneline.tasks.text_classification.texts import LabelledTexts, TextTask, rate_tables, text_of
+from tuneline.tasks.base import Feature, Head, Mistake, Prediction, Row, Score, check_labels
+from tuneline.tasks.text_classification.texts import LabelledTexts, TextTask, rate_tables
 
 NO_LABEL = "(no label)"
 SEPARATORS = ("|", ";", ",")  # as public data sets have them; the first is the default
@@ -56,6 +56,7 @@ class MultiLabelClassification(LabelledTexts):
         "brier": False,
     }
     baseline: ClassVar = "bag-of-words-per-label"
+    answer: ClassVar = "labels"
 
     @field_validator("thresholds")
     @classmethod
@@ -166,13 +167,37 @@ class MultiLabelClassification(LabelledTexts):
         gold, _, probabilities = _tables(predictions, rows, labels)
         return calibration.of_labels(calibration.without_each(probabilities, heat), gold)
 
+    def gold_labels(self, row: Row) -> list[str]:
+        """NO_LABEL stands for none."""
+        return list(row["label"]) or [NO_LABEL]
+
+    def agrees(self, prediction: Prediction, other: Prediction) -> bool:
+        """In whatever order."""
+        return set(prediction["labels"]) == set(other["labels"])
+
+    def said(self, prediction: Prediction) -> str:
+        return _listed(prediction["labels"])
+
+    def expectation(self, value: Any, labels: Sequence[str]) -> Prediction:
+        named = [value] if isinstance(value, str) else value
+        if not isinstance(named, list):
+            raise ValueError(f"is {value!r}. Expected a list of labels")
+        check_labels(named, labels)
+        return {"labels": named}
+
+    def given_labels(self, prediction: Prediction) -> list[str]:
+        return list(prediction["labels"])
+
+    def degree(self, prediction: Prediction, labels: Sequence[str], label: str | None) -> float:
+        return float(prediction["probabilities"][str(label)])
+
     def mistake(self, row: Row, prediction: Prediction) -> Mistake:
         """As sure as the surest of its decisions that is wrong."""
         gold, given = row["label"], prediction["labels"]
         chances = prediction["probabilities"]
         sureness = [chances[label] for label in given if label not in gold]
         sureness += [1 - chances[label] for label in gold if label not in given]
-        return Mistake(text_of(row), _listed(gold), _listed(given), max(sureness))
+        return Mistake(self.input_text(row), _listed(gold), _listed(given), max(sureness))
 
     def plots(
         self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]

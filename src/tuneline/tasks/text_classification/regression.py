@@ -17,8 +17,9 @@ from pydantic import Field, model_validator
 
 from tuneline.metrics import regression
 from tuneline.tasks.base import Feature, Head, Mistake, Prediction, Row, Score
-from tuneline.tasks.text_classification.texts import TextTask, text_of
+from tuneline.tasks.text_classification.texts import TextTask
 
+TOLERANCE = 0.1  # deviations of the training rows, within which two numbers are the same answer
 SCATTERED = 2_000  # points drawn of gold against predicted
 
 
@@ -48,6 +49,8 @@ class TextRegression(TextTask):
     metrics: ClassVar = {"rmse": False, "mae": False, "pearson": True, "spearman": True}
     loss_options: ClassVar = frozenset()
     baseline: ClassVar = "bag-of-words-ridge"
+    answer: ClassVar = "value"
+    pushed: ClassVar = "number"
     worst: ClassVar = "The largest errors. The score is how far off the prediction is, in the unit of the gold."
 
     @model_validator(mode="after")
@@ -107,9 +110,24 @@ class TextRegression(TextTask):
         measures = {name: getattr(regression, name)(gold, predicted) for name in self.metrics}
         return Score(measures, 1 / (1 + np.abs(gold - predicted) / self._unit[1]))
 
+    def agrees(self, prediction: Prediction, other: Prediction) -> bool:
+        """Whether two numbers are at most TOLERANCE deviations of the training rows apart."""
+        return abs(prediction["value"] - other["value"]) <= TOLERANCE * self._unit[1]
+
+    def said(self, prediction: Prediction) -> str:
+        return f"{prediction['value']:.4g}"
+
+    def expectation(self, value: Any, labels: Sequence[str]) -> Prediction:
+        if not isinstance(value, int | float):
+            raise ValueError(f"is {value!r}. Expected a number")
+        return {"value": float(value)}
+
+    def degree(self, prediction: Prediction, labels: Sequence[str], label: str | None) -> float:
+        return float(prediction["value"])
+
     def mistake(self, row: Row, prediction: Prediction) -> Mistake:
         gold, predicted = row["label"], prediction["value"]
-        return Mistake(text_of(row), f"{gold:g}", f"{predicted:.4g}", abs(gold - predicted))
+        return Mistake(self.input_text(row), f"{gold:g}", f"{predicted:.4g}", abs(gold - predicted))
 
     def plots(
         self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from tuneline.metrics import calibration, classification, label_errors
 from tuneline.metrics.weighted import Measure
-from tuneline.tasks.base import Feature, LabelError, Mistake, Prediction, Row, Score
-from tuneline.tasks.text_classification.texts import LabelledTexts, rate_tables, text_of
+from tuneline.tasks.base import Feature, LabelError, Mistake, Prediction, Row, Score, check_labels
+from tuneline.tasks.text_classification.texts import LabelledTexts, rate_tables
 
 
 class SingleLabelClassification(LabelledTexts):
@@ -36,6 +36,7 @@ class SingleLabelClassification(LabelledTexts):
         "brier": False,
     }
     baseline: ClassVar = "bag-of-words"
+    answer: ClassVar = "label"
 
     def problem(self, row: Row) -> str | None:
         return self.unknown(row["label"])
@@ -90,15 +91,29 @@ class SingleLabelClassification(LabelledTexts):
         gold, _, probabilities = _arrays(predictions, rows, labels)
         return calibration.of_classes(calibration.without(probabilities, heat), gold)
 
+    def gold_labels(self, row: Row) -> list[str]:
+        return [row["label"]]
+
+    def expectation(self, value: Any, labels: Sequence[str]) -> Prediction:
+        prediction = super().expectation(value, labels)
+        check_labels([value], labels)
+        return prediction
+
+    def given_labels(self, prediction: Prediction) -> list[str]:
+        return [prediction["label"]]
+
+    def degree(self, prediction: Prediction, labels: Sequence[str], label: str | None) -> float:
+        return float(prediction["probabilities"][labels.index(str(label))])
+
     def mistake(self, row: Row, prediction: Prediction) -> Mistake:
-        return Mistake(text_of(row), row["label"], prediction["label"], prediction["score"])
+        return Mistake(self.input_text(row), row["label"], prediction["label"], prediction["score"])
 
     def label_errors(
         self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]
     ) -> list[LabelError]:
         gold, _, probabilities = _arrays(predictions, rows, labels)
         return [
-            LabelError(found.item, text_of(rows[found.item]), rows[found.item]["label"], labels[found.suggested],
+            LabelError(found.item, self.input_text(rows[found.item]), rows[found.item]["label"], labels[found.suggested],
                        found.confidence)
             for found in label_errors.suspects(gold, probabilities)
         ]  # fmt: skip

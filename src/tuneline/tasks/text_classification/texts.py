@@ -49,6 +49,8 @@ class TextTask(Task):
 class LabelledTexts(TextTask, CalibratedTask):
     """A problem with a set of labels."""
 
+    pushed: ClassVar = "label"
+
     label_names: list[str] | None = Field(
         None,
         min_length=2,
@@ -71,11 +73,6 @@ class LabelledTexts(TextTask, CalibratedTask):
 
     def head(self, labels: Sequence[str]) -> Head:
         return Head("AutoModelForSequenceClassification", {**classes(labels), "problem_type": self.problem_type})
-
-
-def text_of(row: Row) -> str:
-    """The text of a row as a person reads it, with the second one of a pair below."""
-    return "\n".join(part for part in (row["text"], row.get("text_pair")) if part)
 
 
 def rate_tables(
