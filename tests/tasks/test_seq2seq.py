@@ -389,6 +389,12 @@ def test_validate_refuses_what_no_model_can_learn_from(folder: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(("goal", "expected"), [("translation", "translation"), ("summarization", "summary")])
+def test_a_target_that_is_its_source_is_no_answer(goal: str, expected: str) -> None:
+    row = {"source": " two cats sat there", "target": ["two cats", "two cats sat there "]}
+    assert task(goal=goal).problem(row) == f"target is the same as source. Expected its {expected}"
+
+
 def suggested(folder: Path) -> str:
     return suggested_params("toy", describe(folder, Data(name="toy")), {})
 
