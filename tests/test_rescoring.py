@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -19,8 +20,14 @@ from tuneline.parquet import schema_of, write_rows
 from tuneline.rescoring import score_on_rows_of, score_version
 from tuneline.stages import register
 from tuneline.tasks import task_class
+from tuneline.tasks.base import Task
 
-TASK = task_class("text-classification").model_validate({"name": "text-classification"})
+
+def task_of(name: str, **options: Any) -> Task:
+    return task_class(name).model_validate({"name": name, **options})
+
+
+TASK = task_of("text-classification")
 ROWS = [{"text": f"the {word} {thing}", "label": label}
         for word, label in (("good", "good"), ("bad", "bad")) for thing in ("kettle", "lamp", "phone")]  # fmt: skip
 
@@ -33,13 +40,13 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     return tracking.connect()
 
 
-def model_folder(folder: Path, checkpoint: Path, labels: list[str], seed: int = 0) -> Path:
+def model_folder(folder: Path, checkpoint: Path, labels: list[str], seed: int = 0, task: Task = TASK) -> Path:
     params = Model(checkpoint=str(checkpoint))
-    initial_model(find_checkpoint(params), TASK.head(labels), params, seed).save_pretrained(folder)
+    initial_model(find_checkpoint(params), task.head(labels), params, seed).save_pretrained(folder)
     for name in TOKENIZER_FILES:
         if (checkpoint / name).is_file():
             shutil.copy(checkpoint / name, folder)
-    facts = {"task": TASK.model_dump(mode="json"), "labels": labels, "max_length": 16}
+    facts = {"task": task.model_dump(mode="json"), "labels": labels, "max_length": 16}
     (folder / "tuneline.json").write_text(json.dumps(facts))
     return folder
 
@@ -76,7 +83,50 @@ def test_a_label_set_that_changed_is_told_with_what_came_and_went(
     with pytest.raises(Unscorable, match=said):
         score_on_rows_of(client, champion, challenger)
     with pytest.raises(Unscorable, match=said):
-        score_version(champion, ROWS, ["awful", "fine", "good"])
+        score_version(champion, ROWS, challenger)
+
+
+TAGS = ["B-THING", "O"]
+MULTI = {"problem_type": "multi_label_classification"}
+ASKED = {  # the champion's task and today's, the labels of both, and what is told
+    "other name": (TASK, task_of("token-classification"), ["bad", "good"],
+                   "the champion's task is text-classification, this model's is token-classification"),
+    "other form": (TASK, task_of("text-classification", **MULTI), ["bad", "good"],
+                   "task.problem_type changed since the champion (then single_label_classification, "
+                   "now multi_label_classification)"),
+    "other goal": (task_of("seq2seq", goal="translation"), task_of("seq2seq", goal="summarization"), [],
+                   "task.goal changed since the champion (then translation, now summarization)"),
+    "other scheme": (task_of("token-classification"), task_of("token-classification", scheme="plain"), TAGS,
+                     "task.scheme changed since the champion (then BIO, now plain)"),
+    "other words hidden": (task_of("masked-lm"), task_of("masked-lm", mlm_probability=0.3), [],
+                           "task.mlm_probability changed since the champion (then 0.15, now 0.3)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", ASKED)
+def test_a_task_that_asks_for_something_else_with_the_same_labels_is_told(
+    change: str, client: MlflowClient, toy_checkpoint: Path, tmp_path: Path
+) -> None:
+    then, now, labels, said = ASKED[change]
+    champion = registered(client, model_folder(tmp_path / "a", toy_checkpoint, labels, task=then))
+    challenger = model_folder(tmp_path / "b", toy_checkpoint, labels, task=now)
+    for score in (
+        lambda: score_on_rows_of(client, champion, challenger),
+        lambda: score_version(champion, ROWS, challenger),
+    ):
+        with pytest.raises(Unscorable) as caught:
+            score()
+        assert str(caught.value) == said
+
+
+def test_options_that_change_no_gold_leave_models_comparable(
+    client: MlflowClient, toy_checkpoint: Path, tmp_path: Path
+) -> None:
+    then, now = task_of("token-classification", stride=2), task_of("token-classification", tag_names=TAGS)
+    rows = [{"tokens": ["the", "lamp"], "tags": ["O", "B-THING"]}]
+    champion = registered(client, model_folder(tmp_path / "a", toy_checkpoint, TAGS, task=then))
+    challenger = model_folder(tmp_path / "b", toy_checkpoint, TAGS, task=now)
+    assert set(score_version(champion, rows, challenger)) == set(now.metrics)
 
 
 def test_rows_that_are_gone_or_other_ones_are_not_scored(
@@ -108,7 +158,7 @@ def test_a_champion_that_cannot_be_compared_stays_and_the_decision_says_why(
     challenger = registered(client, model_folder(tmp_path / "b", toy_checkpoint, ["bad", "poor"]))
     decision = registry.promote_if_better(
         client, "m", challenger, 0.9, registry.Rule("accuracy", True, 0.0),
-        lambda version: score_version(version, ROWS, ["bad", "poor"]),
+        lambda version: score_version(version, ROWS, tmp_path / "b"),
     )  # fmt: skip
     assert decision.outcome == "kept"
     assert decision.reason.endswith(

@@ -8,6 +8,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
@@ -19,10 +20,19 @@ from tuneline.errors import ServerAway, TrackingError, Unscorable
 from tuneline.inference import Predictor
 from tuneline.parquet import read_rows
 from tuneline.registry import TEST_DIGEST, TEST_ROWS
-from tuneline.tasks.base import Row
+from tuneline.tasks import task_class
+from tuneline.tasks.base import Row, Task
 from tuneline.tracking import answering
 
 SHOWN_LABELS = 20
+FACTS = "tuneline.json"  # of a model folder
+
+
+class Facts(NamedTuple):
+    """What a model answers to."""
+
+    task: Task
+    labels: list[str]
 
 
 def load_version(version: ModelVersion) -> Predictor:
@@ -41,30 +51,29 @@ def load_version(version: ModelVersion) -> Predictor:
         ) from error
 
 
-def score_version(version: ModelVersion, rows: Sequence[Row], labels: Sequence[str]) -> dict[str, float]:
-    """The version's scores on these rows. Unscorable when its labels differ or its files are gone."""
+def score_version(version: ModelVersion, rows: Sequence[Row], folder: Path) -> dict[str, float]:
+    """The version's scores on the rows of the model in the folder. Unscorable when it answers to something else than
+    that one does, or its files are gone."""
     try:
         predictor = load_version(version)
     except ServerAway:
         raise
     except TrackingError as error:
         raise Unscorable(str(error)) from error
-    _same_labels(predictor.labels, labels)
+    _same_question(Facts(predictor.task, predictor.labels), _facts(folder))
     return _scored(predictor, rows)
 
 
 def score_on_rows_of(client: MlflowClient, champion: ModelVersion, folder: Path) -> dict[str, float]:
     """Scores of the model in the folder on the test rows that the champion was scored on.
 
-    Unscorable when these rows or its files are gone, or the champion is of another task or has other labels.
+    Unscorable when these rows or its files are gone, or the champion answers to something else.
     """
     with tempfile.TemporaryDirectory() as scratch:
         rows = _test_rows(client, champion, Path(scratch))
-        held = _downloaded(f"models:/{champion.name}/{champion.version}/tuneline.json", Path(scratch))
-        then, now = (json.loads(path.read_text(encoding="utf-8")) for path in (held, folder / "tuneline.json"))
-    if then["task"]["name"] != now["task"]["name"]:
-        raise Unscorable(f"the champion's task is {then['task']['name']}, this model's is {now['task']['name']}")
-    _same_labels(then["labels"], now["labels"])
+        held = _downloaded(f"models:/{champion.name}/{champion.version}/{FACTS}", Path(scratch))
+        then = _facts(held.parent)
+    _same_question(then, _facts(folder))
     return _scored(Predictor.load(folder), rows)
 
 
@@ -96,6 +105,26 @@ def _downloaded(uri: str, folder: Path) -> Path:
         return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder)))
     except Exception as error:  # MLflow and each artifact store have their own
         raise Unscorable(f"{uri} cannot be fetched: {str(error).partition(chr(10))[0]}") from error
+
+
+def _facts(folder: Path) -> Facts:
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    return Facts(task_class(facts["task"]["name"]).model_validate(facts["task"]), facts["labels"])
+
+
+def _same_question(then: Facts, now: Facts) -> None:
+    """Unscorable, with what changed, where gold means another thing to the champion than to the model of today."""
+    if then.task.name != now.task.name:
+        raise Unscorable(f"the champion's task is {then.task.name}, this model's is {now.task.name}")
+    options = {name: (getattr(then.task, name), getattr(now.task, name)) for name in now.task.gold_options}
+    changes = [
+        f"task.{name} changed since the champion (then {theirs}, now {ours})"
+        for name, (theirs, ours) in options.items()
+        if theirs != ours
+    ]
+    if changes:
+        raise Unscorable("; ".join(changes))
+    _same_labels(then.labels, now.labels)
 
 
 def _same_labels(then: Sequence[str], now: Sequence[str]) -> None:

@@ -117,8 +117,7 @@ def _must_score_again(champion: ModelVersion | None, model_digest: str, evaluati
 def _score_again(champion: ModelVersion, device: str) -> registry.Scores:
     """Score the champion on today's test rows."""
     rows = read_rows(split_file(layout.VALIDATED, "test"))
-    labels = _json(layout.VOCABULARY / "labels.json")
-    scored: registry.Scores = _rescoring(device).score_version(champion, rows, labels)
+    scored: registry.Scores = _rescoring(device).score_version(champion, rows, layout.MODEL)
     return scored
 
 

@@ -40,6 +40,7 @@ class CausalLM(LanguageModel):
         "labels": "list<int32>",  # of each token, the one after it
         "bytes": "int64",  # of the text, in UTF-8
     }
+    gold_options: ClassVar = ("end_token",)
     metrics: ClassVar = {"perplexity": False, "bits_per_byte": False, "loss": False, "accuracy": True}
 
     @property

@@ -89,6 +89,7 @@ class QuestionAnswering(Task):
         "labels": "list<int32>",  # positions of the first and the last token of the answer
     }
     edited: ClassVar = ("question", "context")
+    gold_options: ClassVar = ("unanswerable",)
     windows: ClassVar = True
     kept_together: ClassVar = "context"
     loss_options: ClassVar = frozenset()

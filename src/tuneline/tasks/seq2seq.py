@@ -74,6 +74,7 @@ class Seq2Seq(Task):
     answer_types: ClassVar = {"text": "string", "score": "double"}
     loss_options: ClassVar = frozenset({"label_smoothing_factor"})
     metric_in_training: ClassVar = "loss"  # to generate for every validation row takes longer than an epoch, often
+    gold_options: ClassVar = ("goal", "lowercase")
     one_gold: ClassVar = False
     cut: ClassVar = {"labels": "max_target_length"}
 

@@ -74,6 +74,7 @@ class TokenClassification(Task):
         "labels": "list<int32>",
     }
     edited: ClassVar = ("tokens",)
+    gold_options: ClassVar = ("scheme",)
     windows: ClassVar = True
     compared: ClassVar = "words"
     baseline: ClassVar = "most-frequent-tag"
