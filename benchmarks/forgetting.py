@@ -1,7 +1,10 @@
 """Fine-tune variants in turn on a part of BANKING77; print test score against what each kept of its base.
 
     python benchmarks/forgetting.py [../shared/data/banking77] [--rows 1000] [--seeds 0 1 2]
-    python benchmarks/forgetting.py --variant "lower half frozen" train.freeze_layers=3 train.learning_rate=3e-4
+    python benchmarks/forgetting.py --mitigations --general ../shared/data/wikitext-2/test.txt
+    python benchmarks/forgetting.py --variant "lower half frozen" train.regularization.freeze_layers=3
+
+--mitigations tries what docs/forgetting.md advises, all at one learning rate but LoRA. --general: text to replay.
 
 Each run is the stages fine-tune and evaluate of a project of its own, so any key of params.yaml can be varied. A line
 of the table is the mean over the seeds and, after ±, half the range. One thread, so the same table comes out again.
@@ -15,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from copy import deepcopy
+from itertools import islice
 from pathlib import Path
 from statistics import mean
 from types import ModuleType
@@ -22,6 +26,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from tuneline.digests import file_digest
 from tuneline.params import read_params
 from tuneline.stages import evaluate, fine_tune, tokenize, validate
 
@@ -33,7 +38,25 @@ VARIANTS = {
     "learning rate 3e-3": {"train.learning_rate": 3e-3},
     "learning rate 3e-4, 4 epochs": {"train.learning_rate": 3e-4, "train.num_train_epochs": 4},
 }
+MITIGATED = 3e-4  # learning rate at which the mitigations are tried
+PARAGRAPHS = 100  # replayed
 COLUMNS = ("accuracy", "similarity_agreement", "cka_mean", "cka_last")
+
+
+def mitigations(general: Path) -> dict[str, dict[str, Any]]:
+    """Keys of params.yaml by variant. general: the file of text that is replayed."""
+    replay = {"text": str(general), "sha256": file_digest(general), "weight": 1.0}
+    held = {
+        "nothing held back": {},
+        "replay, weight 1": {"train.regularization.replay": replay},
+        "l2_sp: 250": {"train.regularization.l2_sp": 250},
+        "freeze_layers: 3": {"train.regularization.freeze_layers": 3},
+    }
+    lora = {"train.lora": {"r": 8}, "train.learning_rate": 3e-3}
+    return {
+        **{name: {"train.learning_rate": MITIGATED, **keys} for name, keys in held.items()},
+        "LoRA of rank 8, learning rate 3e-3": lora,
+    }
 
 
 def main() -> None:
@@ -42,13 +65,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1000, help="training rows, and as many test rows")
     parser.add_argument("--epochs", type=float, default=2, help="of variants that do not name their own")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--mitigations", action="store_true", help="instead of learning rates")
+    parser.add_argument("--general", type=Path, default=Path("../shared/data/wikitext-2/test.txt"))
     parser.add_argument(
         "--variant", nargs="+", action="append", metavar=("NAME", "KEY=VALUE"), help="instead of our own"
     )
     arguments = parser.parse_args()
-    variants = {name: _changes(pairs) for name, *pairs in arguments.variant or []} or VARIANTS
     with tempfile.TemporaryDirectory(prefix="forgetting-") as holder:
         project = _project(Path(holder), arguments.data.resolve())
+        ours = mitigations(_paragraphs(arguments.general, project)) if arguments.mitigations else VARIANTS
+        variants = {name: _changes(pairs) for name, *pairs in arguments.variant or []} or ours
         os.chdir(project)
         base = _base_params(arguments.rows, arguments.epochs)
         _write_params(base, {})
@@ -71,6 +97,15 @@ def _project(folder: Path, data: Path) -> Path:
     shutil.copy(ROOT / "dvc.yaml", folder)
     shutil.copy(ROOT / "data/expectations.json", folder / "data")
     return folder
+
+
+def _paragraphs(file: Path, project: Path) -> Path:
+    """The first paragraphs of a file, without its headings (`= Title =`), as a file of the project."""
+    lines = (line.strip() for line in file.read_text(encoding="utf-8").splitlines())
+    kept = list(islice((line for line in lines if line and not line.startswith("=")), PARAGRAPHS))
+    general = project / "data/general.txt"
+    general.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    return general
 
 
 def _base_params(rows: int, epochs: int) -> dict[str, Any]:

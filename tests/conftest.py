@@ -165,4 +165,12 @@ def in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return project
 
 
+def real_data(name: str) -> Path:
+    """A folder of public data, beside the checkout or in TUNELINE_DATA. Skips the test where it is not there."""
+    folder = Path(os.environ.get("TUNELINE_DATA", ROOT.parent / "shared/data")) / name
+    if not folder.is_dir():
+        pytest.skip(f"there is no folder {folder}; TUNELINE_DATA names the one that holds {name}")
+    return folder
+
+
 Runner = Callable[..., subprocess.CompletedProcess[str]]

@@ -140,6 +140,39 @@ def test_scores_are_those_of_the_official_rules_on_random_answers() -> None:
         assert token_f1(predicted, gold) == pytest.approx(reference_f1(predicted, gold)), (predicted, gold)
 
 
+def test_the_published_example_of_the_metric_scores_as_published() -> None:
+    """The worked examples of the metric cards `squad` and `squad_v2` of Hugging Face's evaluate."""
+    answers = [("1976", "1976"), ("Beyonce", "Beyoncé and Bruno Mars"), ("climate change", "climate change")]
+    for measure in (exact_match, token_f1):
+        assert 100 * np.mean([best(measure, said, [gold]) for said, gold in answers]) == pytest.approx(
+            66.66666666666667
+        )
+        assert best(measure, "1976", ["1976"]) == 1
+        assert best(measure, "1999", ["1976"]) == 0
+
+
+def first_script_f1(predicted: str, gold: str) -> float:
+    """As evaluate-v1.1.py counts it: nothing shared scores 0, also where there is nothing to share."""
+    return reference_f1(predicted, gold) if plain_words(predicted) and plain_words(gold) else 0.0
+
+
+def test_the_two_scripts_differ_where_both_answers_are_empty_and_we_count_as_the_second() -> None:
+    # Of "the" and "a" normalising leaves nothing. Exact match: "" is "", in both scripts. F1: nothing is shared, which
+    # the script of 1.1 calls 0; that of 2.0 compares the two empty lists, 1. We count as the latter.
+    assert exact_match("a", "the") == 1
+    assert (first_script_f1("a", "the"), token_f1("a", "the")) == (0, 1)
+    for gold in PUBLISHED:
+        for predicted in PUBLISHED:
+            if plain_words(gold) or plain_words(predicted):
+                assert token_f1(predicted, gold) == pytest.approx(first_script_f1(predicted, gold))
+
+
+def test_an_empty_gold_answer_beside_others_is_left_out_as_in_the_second_script() -> None:
+    answers = ["the", "Denver"]
+    assert max(exact_match("a", gold) for gold in answers) == 1  # as the script of 1.1 takes the best
+    assert best(exact_match, "a", answers) == 0
+
+
 # The null threshold
 
 

@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from tests.servers import mlflow_server, postgresql
 from tuneline import ledger, promotion, registry, tracking, transaction
 from tuneline.errors import TrackingError
+from tuneline.gate import Decision
 from tuneline.ledger import Aliases, Entry, Ledger
 from tuneline.transaction import pointed
 
@@ -71,8 +72,8 @@ def register(client: MlflowClient, name: str, count: int) -> list[registry.Model
     return [client.create_model_version(name, source, run_id, await_creation_for=0) for _ in range(count)]
 
 
-def decision(outcome: str, reason: str = "said so") -> registry.Decision:
-    return registry.Decision(outcome, reason, "accuracy", 0.9, None, None)
+def decision(outcome: str, reason: str = "said so") -> Decision:
+    return Decision(outcome, reason, "accuracy", 0.9)
 
 
 def judge(client: MlflowClient, version: registry.ModelVersion, outcome: str, reason: str = "said so") -> str:
@@ -349,7 +350,7 @@ def test_a_champion_changed_outside_while_a_process_lay_dead_is_not_overwritten(
 def test_an_announcement_of_another_host_is_waited_for_and_then_ended(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = register(client, "m", 2)
+    first, _ = register(client, "m", 2)
     judge(client, first, "promoted")
     assert code_of(start(killed_at, 2, False, partial(promotion.promote, "m", 2, reason="x"))) == -signal.SIGKILL
     monkeypatch.setattr(ledger, "this_process", lambda: "elsewhere:1")  # from where the dead one may be alive
@@ -364,7 +365,7 @@ def test_an_announcement_of_another_host_is_waited_for_and_then_ended(
 
 
 def at_work(name: str, seed: int, turns: int, host: str | None) -> None:
-    """Some promotions and rollbacks by chance. host: as if this process were on another one, out of the lock's reach."""
+    """Some promotions and rollbacks by chance. host: as if this process were on another, out of the lock's reach."""
     if host:
         socket.gethostname = lambda: host
         registry.registry_lock = lambda name: nullcontext()
@@ -385,7 +386,7 @@ def at_work(name: str, seed: int, turns: int, host: str | None) -> None:
             assert "no champion to go back to" in str(error), error
 
 
-def better(version: registry.ModelVersion, champion: registry.ModelVersion | None) -> registry.Decision:
+def better(version: registry.ModelVersion, champion: registry.ModelVersion | None) -> Decision:
     """A higher number is better."""
     if champion is None or int(champion.version) < int(version.version):
         return decision("promoted", f"better than {champion and champion.version}")

@@ -1,14 +1,13 @@
 """The champion alias on a real sqlite registry."""
 
 import shutil
-from functools import partial
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from tuneline import promotion, registry, tracking
+from tuneline import registry, tracking
 from tuneline.digests import model_digest
 from tuneline.errors import ServerAway, TrackingError
 
@@ -33,45 +32,8 @@ def version(client: MlflowClient, tmp_path: Path, digest: str, score: float) -> 
     return registry.ensure_version(client, "m", run_id, folder, digest, tags)[0]
 
 
-def promote(client: MlflowClient, challenger: registry.ModelVersion, score: float, effect: float = 0.0) -> str:
-    rule = registry.Rule("accuracy", True, effect)
-    scores = partial(registry.recorded_scores, test_digest="test")
-    return promotion.judge(
-        client, challenger, lambda champion: registry.decide(champion, challenger, score, rule, scores)
-    ).outcome
-
-
-def test_the_first_model_becomes_champion(client: MlflowClient, tmp_path: Path) -> None:
-    assert promote(client, version(client, tmp_path, "a", 0.5), 0.5) == "promoted"
-
-
 def test_the_same_model_twice_makes_one_version(client: MlflowClient, tmp_path: Path) -> None:
     assert version(client, tmp_path, "a", 0.5).version == version(client, tmp_path, "a", 0.5).version
-
-
-def test_only_a_better_challenger_moves_the_alias(client: MlflowClient, tmp_path: Path) -> None:
-    promote(client, version(client, tmp_path, "a", 0.5), 0.5)
-    assert promote(client, version(client, tmp_path, "b", 0.5), 0.5) == "kept"
-    assert promote(client, version(client, tmp_path, "c", 0.6), 0.6, effect=0.2) == "kept"
-    better = version(client, tmp_path, "c", 0.6)
-    assert promote(client, better, 0.6) == "promoted"
-    settled = registry.champion(client, "m")
-    assert settled is not None
-    assert settled.version == better.version
-
-
-def test_a_champion_of_other_test_rows_without_a_score_is_kept(client: MlflowClient, tmp_path: Path) -> None:
-    promote(client, version(client, tmp_path, "a", 0.5), 0.5)
-    challenger = version(client, tmp_path, "b", 0.9)
-    rule = registry.Rule("accuracy", True, 0.0)
-    decision = registry.decide(registry.champion(client, "m"), challenger, 0.9, rule, lambda _: None)
-    assert decision.outcome == "kept"
-    assert "cannot be scored" in decision.reason
-
-
-def test_a_lower_loss_is_better() -> None:
-    assert registry.Rule("loss", False, 0.0).beats(0.1, 0.2)
-    assert not registry.Rule("loss", False, 0.2).beats(0.1, 0.2)
 
 
 def test_each_point_of_a_curve_is_in_the_run_once(client: MlflowClient) -> None:

@@ -1,14 +1,32 @@
 """Entities and their scores, against seqeval's strict mode and by hand."""
 
 import random
+from itertools import compress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from seqeval import metrics as reference
 from seqeval import scheme as schemes
 
-from tuneline.metrics.spans import SCHEMES, Span, agreement, legal, likely_scheme, matches, measures, spans, stray
+from tests.conftest import real_data
+from tuneline.baselines import most_frequent_tag
+from tuneline.metrics.spans import (
+    SCHEMES,
+    Span,
+    agreement,
+    legal,
+    likely_scheme,
+    matches,
+    measures,
+    spans,
+    stray,
+    written,
+)
 from tuneline.metrics.weighted import once
+from tuneline.params import Data
+from tuneline.rows import read_rows
+from tuneline.tasks import task_class
 
 THEIRS = {"BIO": schemes.IOB2, "IOB1": schemes.IOB1, "BIOES": schemes.IOBES}
 
@@ -20,25 +38,62 @@ def sequences(scheme: str, seed: int, count: int = 300) -> list[list[str]]:
     return [rng.choices(tags, k=rng.randint(1, 8)) for _ in range(count)]
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_scores_are_those_of_seqeval_in_strict_mode(scheme: str) -> None:
-    gold, predicted = sequences(scheme, 0), sequences(scheme, 1)
-    for each, guess in zip(gold[:150], predicted, strict=False):
-        guess[: len(each)] = each[: len(guess)]  # some agreement
-    predicted = [(guess + ["O"] * len(each))[: len(each)] for each, guess in zip(gold, predicted, strict=True)]
+def assert_as_seqeval(gold: list[list[str]], predicted: list[list[str]], scheme: str, types: set[str]) -> None:
+    """That each number is the one of seqeval, over all entities and for each type."""
     options: dict[str, Any] = {"mode": "strict", "scheme": THEIRS[scheme], "zero_division": 0}
     table = reference.classification_report(gold, predicted, output_dict=True, **options)
     found = [matches(each, guess, scheme) for each, guess in zip(gold, predicted, strict=True)]
     ours = agreement(found)
-    for name in ("PER", "LOC"):
+    assert set(ours) == types
+    for name in types:
         expected = {key: table[name][key] for key in ("precision", "recall", "support")}
-        assert ours[name] == pytest.approx({**expected, "f1": table[name]["f1-score"]})
+        assert ours[name] == pytest.approx({**expected, "f1": table[name]["f1-score"]}), name
     together = {name: once(measure, len(gold)) for name, measure in measures(found).items()}
     theirs = table["micro avg"]
     assert together == pytest.approx(
         {"f1": theirs["f1-score"], "precision": theirs["precision"], "recall": theirs["recall"]}
     )
     assert 0 < together["f1"] < 1
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_scores_are_those_of_seqeval_in_strict_mode(scheme: str) -> None:
+    gold, predicted = sequences(scheme, 0), sequences(scheme, 1)
+    for each, guess in zip(gold[:150], predicted, strict=False):
+        guess[: len(each)] = each[: len(guess)]  # some agreement
+    predicted = [(guess + ["O"] * len(each))[: len(each)] for each, guess in zip(gold, predicted, strict=True)]
+    assert_as_seqeval(gold, predicted, scheme, {"PER", "LOC"})
+
+
+def wnut17() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of WNUT17: those to learn from, and those of the test file."""
+    data = Data(name="wnut17")
+    task = task_class("token-classification").model_validate({"name": "token-classification"})
+    rows = [row for batch in read_rows(real_data("wnut17"), data, task) for row in batch.to_pylist()]
+    is_test = [Path(row["file"]).stem == "test" for row in rows]
+    return [row for row, test in zip(rows, is_test, strict=True) if not test], list(compress(rows, is_test))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_scores_on_wnut17_are_those_of_seqeval_in_strict_mode(scheme: str) -> None:
+    """Gold of the test set, written in each scheme, against the tag that a word has most often in the other files."""
+    train, test = wnut17()
+    assert len(test) == 1287
+    gold = [row["tags"] for row in test]
+    predicted = [prediction["tags"] for prediction in most_frequent_tag(train, test, [])]
+    if scheme != "BIO":
+        gold, predicted = ([written(units(tags), scheme) for tags in each] for each in (gold, predicted))
+    types = {"corporation", "creative-work", "group", "location", "person", "product"}
+    assert_as_seqeval(gold, predicted, scheme, types)
+
+
+def units(tags: list[str]) -> list[Span]:
+    """The entities of tags in BIO, and the words outside them one by one."""
+    found = {span.start: span for span in spans(tags, "BIO")}
+    inside = {word for span in found.values() for word in range(span.start, span.end)}
+    return [
+        found.get(word, Span("", word, word + 1)) for word in range(len(tags)) if word in found or word not in inside
+    ]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

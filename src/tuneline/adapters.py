@@ -31,7 +31,7 @@ def with_adapter(model: Any, lora: Lora, checkpoint: Checkpoint, fresh: Collecti
     """
     if not lora.merge and model.config.model_type != checkpoint.config["model_type"]:
         raise ParamsError(
-            f"train.lora.merge: {checkpoint.name} is a {checkpoint.config['model_type']} of which a "
+            f"train.lora.merge: {checkpoint.name} is a {checkpoint.config['model_type']} of which a model of type "
             f"{model.config.model_type} was made, so an adapter alone does not say what the model is. Set merge: true."
         )
     _check_targets(model, lora)

@@ -13,6 +13,8 @@ from tuneline.errors import Undefined
 from tuneline.params import KEPT_OF_BASE, Guardrails, Register
 
 MEGABYTE = 10**6
+TAG = "tuneline.decision."
+WHOLE = ("champion_scores", "criteria")  # parts of a decision that no single tag holds
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,15 @@ class Decision:
     def plain(self) -> dict[str, Any]:
         """As JSON takes it."""
         return asdict(self)
+
+    def tags(self) -> dict[str, str]:
+        """As tags of the model version: the decision, and a sentence for each criterion."""
+        facts = {name: str(value) for name, value in self.plain().items() if name not in WHOLE}
+        criteria = {
+            f"criterion.{number:03d}": f"{'passed' if each.passed else 'failed'}: {each.sentence}"
+            for number, each in enumerate(self.criteria, start=1)
+        }
+        return {TAG + name: value for name, value in {**facts, **criteria}.items()}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Decision":
@@ -106,6 +117,11 @@ def decide(
         champion_scores=dict(against.scores) if against else {},
         criteria=tuple(criteria),
     )  # fmt: skip
+
+
+def standing(metric: str, score: float, version: int) -> Decision:
+    """Of a model that is the champion already."""
+    return Decision("champion", "it is the champion already", metric, score, score, version)
 
 
 def _outcome(

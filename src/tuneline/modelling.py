@@ -65,7 +65,8 @@ def _from_nothing(checkpoint: Checkpoint, head: Head, model: Model) -> Started:
     if kind not in transformers.CONFIG_MAPPING:
         known = did_you_mean(kind, transformers.CONFIG_MAPPING.keys())
         raise CheckpointError(f"model.configuration.model_type: transformers knows no {kind!r}.{known}")
-    known_keys = _keys_of(transformers.CONFIG_MAPPING[kind]())
+    defaults = transformers.CONFIG_MAPPING[kind]()
+    known_keys = _keys_of(defaults)
     strange = [
         f"model.configuration.{key}: a {kind} configuration has no such key.{did_you_mean(key, known_keys)}"
         for key in keys
@@ -73,9 +74,10 @@ def _from_nothing(checkpoint: Checkpoint, head: Head, model: Model) -> Started:
     ]
     if strange:
         raise CheckpointError("\n".join(strange))
-    tokens = {"vocab_size": load_tokenizer(checkpoint.folder).get_vocab_size(), **_token_ids(checkpoint, TOKENS)}
+    told = {**_of_the_tokenizer(checkpoint, head, defaults.to_dict()), **head.config, **keys}
+    _check_ids(told, load_tokenizer(checkpoint.folder).get_vocab_size())
     try:
-        config = transformers.AutoConfig.for_model(kind, **{**tokens, **head.config, **keys})
+        config = transformers.AutoConfig.for_model(kind, **told)
         _set_dropout(config, model)
         made = getattr(transformers, head.auto_class).from_config(config, dtype=torch.float32)
     except Exception as error:  # each architecture has its own
@@ -88,32 +90,70 @@ def _from_nothing(checkpoint: Checkpoint, head: Head, model: Model) -> Started:
 
 def _keys_of(config: Any) -> list[str]:
     """The keys that a configuration of this kind has, by its own names and by those that all kinds share."""
-    return [*config.to_dict(), *config.attribute_map]
+    return [*config.to_dict(), *config.attribute_map, *([DECODER_START] if config.is_encoder_decoder else [])]
 
 
-# Keys of a config → the token of the tokenizer that does it: in any model; in an encoder-decoder made of an encoder.
-TOKENS = {"pad_token_id": "pad_token", "bos_token_id": "bos_token", "eos_token_id": "eos_token"}
-ROLES = {"decoder_start_token_id": "cls_token", "eos_token_id": "sep_token", "pad_token_id": "pad_token"}
+# Keys of a config → the tokens of the tokenizer that may do it, the first that it names; in an encoder-decoder made of
+# an encoder.
+TOKENS = {
+    "pad_token_id": ("pad_token",),
+    "bos_token_id": ("bos_token", "cls_token"),
+    "eos_token_id": ("eos_token", "sep_token"),
+}
+DECODER_START = "decoder_start_token_id"
+ROLES = {DECODER_START: ("cls_token",), "eos_token_id": ("sep_token",), "pad_token_id": ("pad_token",)}
+VOCABULARIES = ("src_vocab_size", "tgt_vocab_size", "decoder_vocab_size")  # of kinds with one for each language
 
 
-def _token_ids(checkpoint: Checkpoint, roles: Mapping[str, str]) -> dict[str, int | None]:
+def _of_the_tokenizer(checkpoint: Checkpoint, head: Head, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What a config says of tokens. A kind's defaults name those of the tokenizer it was published with.
+
+    A decoder begins with the token that ends its texts, as BART's does: mBART and PLBart train in no other way.
+    CheckpointError when a decoder would have none.
+    """
+    size, ids = load_tokenizer(checkpoint.folder).get_vocab_size(), _token_ids(checkpoint, TOKENS)
+    told = {"vocab_size": size, **{key: size for key in VOCABULARIES if key in defaults}, **ids}
+    if defaults.get("forced_eos_token_id") is not None:
+        told["forced_eos_token_id"] = ids["eos_token_id"]
+    if head.answers == "texts":
+        _check_named(checkpoint, {key: ids[key] for key in ("pad_token_id", "eos_token_id")}, TOKENS)
+        told[DECODER_START] = ids["eos_token_id"]
+    return told
+
+
+def _check_ids(told: Mapping[str, Any], size: int) -> None:
+    """CheckpointError when params name a token that the tokenizer does not have."""
+    beyond = [
+        f"model.configuration.{key}: is {value}, but the tokenizer has {size:,} tokens, from 0."
+        for key, value in told.items()
+        if key.endswith("_token_id") and isinstance(value, int) and not 0 <= value < size
+    ]
+    if beyond:
+        raise CheckpointError("\n".join(beyond))
+
+
+def _token_ids(checkpoint: Checkpoint, roles: Mapping[str, tuple[str, ...]]) -> dict[str, int | None]:
     """The ids of these special tokens, as the tokenizer has them; None where it has none."""
     names, tokenizer = tokenizer_config(checkpoint.folder), load_tokenizer(checkpoint.folder)
-    said = {key: names.get(token) for key, token in roles.items()}
+    said = {key: next(filter(None, map(names.get, tokens)), None) for key, tokens in roles.items()}
     words = {key: each["content"] if isinstance(each, dict) else each for key, each in said.items()}
     return {key: tokenizer.token_to_id(word) if word else None for key, word in words.items()}
+
+
+def _check_named(checkpoint: Checkpoint, ids: Mapping[str, int | None], roles: Mapping[str, tuple[str, ...]]) -> None:
+    lacking = [" or ".join(roles[key]) for key, found in ids.items() if found is None]
+    if lacking:
+        raise CheckpointError(
+            f"{checkpoint.folder / 'tokenizer_config.json'}: names no {', '.join(lacking)}, which a decoder begins, "
+            "ends or pads with. Add them, or choose an encoder-decoder that has its own tokenizer."
+        )
 
 
 def _doubled(checkpoint: Checkpoint, config: Any) -> Started:
     """An encoder-decoder of an encoder: both halves have its weights, cross-attention is new (Rothe et al. 2020,
     arXiv:1907.12461). CheckpointError when its architecture cannot decode."""
     tokens = _token_ids(checkpoint, ROLES)
-    lacking = [ROLES[role] for role, found in tokens.items() if found is None]
-    if lacking:
-        raise CheckpointError(
-            f"{checkpoint.folder / 'tokenizer_config.json'}: names no {', '.join(lacking)}, which a decoder made of "
-            "this encoder begins, ends and pads with. Add them, or choose an encoder-decoder."
-        )
+    _check_named(checkpoint, tokens, ROLES)
     decoding = deepcopy(config)
     decoding.is_decoder = decoding.add_cross_attention = True
     try:

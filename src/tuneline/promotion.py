@@ -5,13 +5,14 @@ Each is a plan, made on where the aliases point and on the ledger; `transaction.
 
 import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from tuneline import registry, tracking
 from tuneline.errors import TrackingError
+from tuneline.gate import Decision
 from tuneline.ledger import Aliases, Content, Entry
 from tuneline.transaction import Move, Plan, Standing, transact, whoami
 
@@ -20,14 +21,14 @@ JUDGED = (PROMOTED, WAITING, KEPT, REFUSED, INCOMPARABLE)  # actions of register
 BY_HAND, ROLLED_BACK = "promoted by hand", "rolled back"
 NEEDS_A_FLAG = (REFUSED, INCOMPARABLE)
 
-Decide = Callable[[ModelVersion | None], registry.Decision]  # of today's champion
+Decide = Callable[[ModelVersion | None], Decision]  # of today's champion
 
 
-def judge(client: MlflowClient, version: ModelVersion, decide: Decide) -> registry.Decision:
+def judge(client: MlflowClient, version: ModelVersion, decide: Decide) -> Decision:
     """What register does with a version: decide against today's champion, move the aliases, record it. The same
     decision made again is not recorded again. Call it under registry_lock."""
-    number, made = int(version.version), dict[int | None, registry.Decision]()
-    decision: registry.Decision | None = None
+    number, made = int(version.version), dict[int | None, Decision]()
+    decision: Decision | None = None
 
     def plan(standing: Standing) -> Move | None:
         nonlocal decision
@@ -38,7 +39,7 @@ def judge(client: MlflowClient, version: ModelVersion, decide: Decide) -> regist
         if decision.outcome not in JUDGED:
             return None
         after = _after(decision.outcome, number, standing.aliases)
-        facts = json.dumps(asdict(decision), ensure_ascii=False)
+        facts = json.dumps(decision.plain(), ensure_ascii=False)
         move = Move(decision.outcome, number, after, whoami(), decision.reason, facts)
         return None if _stands_already(move, standing) else move
 
@@ -47,7 +48,7 @@ def judge(client: MlflowClient, version: ModelVersion, decide: Decide) -> regist
     return decision
 
 
-def _unless_rolled_back(decision: registry.Decision, version: int, entries: Sequence[Entry]) -> registry.Decision:
+def _unless_rolled_back(decision: Decision, version: int, entries: Sequence[Entry]) -> Decision:
     """What a person took back stays back: else the next run over the same files would undo a rollback."""
     ends = [entry for entry in entries if version in (entry.content.champion_before, entry.aliases.champion)]
     last = ends[-1] if ends else None

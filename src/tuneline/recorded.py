@@ -12,13 +12,12 @@ from ruamel.yaml import YAML
 
 from tuneline import git, record, registry, tracking
 from tuneline.addresses import safe_url
+from tuneline.comparable import FACTS, Facts, facts_of
 from tuneline.digests import file_digest
 from tuneline.errors import ParamsError, ServerAway, TrackingError
 from tuneline.params import load_yaml, read_params
 from tuneline.raw_places import Raw
 from tuneline.registry import MlflowClient, ModelVersion, Reference
-from tuneline.tasks import task_class
-from tuneline.tasks.base import Task
 
 PRESENT, MISSING, CHANGED = "present", "missing", "changed"
 OWN_COPIES = ("params.yaml", "dvc.yaml", "dvc.lock")  # of which the record holds the very file, as of data/raw/NAME.dvc
@@ -99,13 +98,12 @@ class Recorded:
         """The stages of its dvc.lock."""
         return YAML(typ="safe").load(self.need(record.LOCK))["stages"]
 
-    def task(self) -> tuple[Task, list[str]]:
+    def task(self) -> Facts:
         """Its task, with what was fitted, and its labels. TrackingError where its model folder is gone."""
-        file = self.file("model/tuneline.json")
+        file = self.file(f"model/{FACTS}")
         if file is None:
             raise TrackingError(f"{self}: its model folder is gone. tuneline rebuild {self} may make it again.")
-        facts = json.loads(file.read_text(encoding="utf-8"))
-        return task_class(facts["task"]["name"]).model_validate(facts["task"]), facts["labels"]
+        return facts_of(file.parent)
 
     def evaluation(self) -> Any:
         """Its evaluation.json."""

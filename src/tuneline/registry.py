@@ -1,4 +1,4 @@
-"""The model registry: versions, the champion alias, and the one rule that moves it."""
+"""The model registry: versions, and the aliases that point to them."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,65 +22,14 @@ from mlflow.store.entities import PagedList
 
 from tuneline import layout
 from tuneline.digests import CARD, model_digest
-from tuneline.errors import TrackingError, Unscorable, did_you_mean
+from tuneline.errors import TrackingError, did_you_mean
 from tuneline.tracking import connect, safe_uri, tracking_uri
 
 CHAMPION, CHALLENGER = "champion", "challenger"  # aliases: the version in use, and one that waits for approval
 MODEL_DIGEST, TEST_DIGEST, SCORE = "tuneline.model_digest", "tuneline.test_sha256", "tuneline.score."
 TEST_ROWS = "test.parquet"  # beside the model, in the run of a version
-FORGETTING, OLD_ROWS = "tuneline.forgetting.", "tuneline.decision.old_rows."
-Scores = Mapping[str, float]
+FORGETTING = "tuneline.forgetting."
 REFERENCE = re.compile(r"(models:/)?(?P<name>[^/@:']+)([/@](?P<version>[0-9]+)|@(?P<alias>[^/@:']+))?")
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What became of a challenger, and on what grounds."""
-
-    outcome: str  # "promoted", "kept" (the champion stays) or "champion" (it already was)
-    reason: str
-    metric: str
-    challenger: float
-    champion: float | None
-    champion_version: int | None
-    champion_scores: Scores = field(default_factory=dict)  # all that are known on the same rows
-
-    def tags(self) -> dict[str, str]:
-        """As tags of the model version."""
-        facts = {name: value for name, value in asdict(self).items() if name != "champion_scores"}
-        return {f"tuneline.decision.{name}": str(value) for name, value in facts.items()}
-
-
-@dataclass(frozen=True)
-class OldRows:
-    """How a challenger does on the test rows of the champion, where its own are other ones."""
-
-    champion_version: int
-    reason: str  # the scores in a sentence, or why the challenger has none
-    metric: str
-    challenger: float | None
-    champion: float | None  # what it was recorded with
-
-    @property
-    def scored(self) -> bool:
-        return self.challenger is not None
-
-    def tags(self) -> dict[str, str]:
-        """As tags of the challenger's version; every digit is kept."""
-        return {OLD_ROWS + name: json.dumps(value, ensure_ascii=False) for name, value in asdict(self).items()}
-
-
-@dataclass(frozen=True)
-class Rule:
-    """The challenger must beat the champion by more than minimum_effect on this metric."""
-
-    metric: str
-    higher_is_better: bool
-    minimum_effect: float
-
-    def beats(self, challenger: float, champion: float) -> bool:
-        gain = challenger - champion if self.higher_is_better else champion - challenger
-        return gain > self.minimum_effect
 
 
 @dataclass(frozen=True)
@@ -289,60 +238,6 @@ def champion(client: MlflowClient, name: str) -> ModelVersion | None:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
-
-
-def decide(
-    current: ModelVersion | None, challenger: ModelVersion, score: float, rule: Rule,
-    champion_scores: Callable[[ModelVersion], Scores | None],
-) -> Decision:  # fmt: skip
-    """Whether the challenger is better than the current champion on the same test rows.
-
-    champion_scores gives the champion's scores on these rows; it gives None, or raises Unscorable with the reason,
-    when they cannot be had.
-    """
-    if current is None:
-        return Decision("promoted", "there was no champion", rule.metric, score, None, None)
-    if current.version == challenger.version:
-        return Decision("champion", "it is the champion already", rule.metric, score, score, int(current.version))
-    try:
-        scores, why = champion_scores(current), ""
-    except Unscorable as error:
-        scores, why = None, f": {error}"
-    if scores is None or rule.metric not in scores:
-        reason = f"the champion, version {current.version}, cannot be scored on these test rows{why}"
-        return Decision("kept", reason, rule.metric, score, None, int(current.version))
-    held = scores[rule.metric]
-    better = rule.beats(score, held)
-    limit = f" by more than {rule.minimum_effect:g}" if rule.minimum_effect else ""
-    reason = f"{rule.metric} {score:.4f} is {'' if better else 'not '}better than {held:.4f}{limit}"
-    return Decision(
-        "promoted" if better else "kept", reason, rule.metric, score, held, int(current.version), dict(scores)
-    )
-
-
-def recorded_scores(version: ModelVersion, test_digest: str) -> dict[str, float] | None:
-    """The scores a version carries, when they were measured on these very test rows."""
-    if version.tags.get(TEST_DIGEST) != test_digest:
-        return None
-    return {name.removeprefix(SCORE): float(value) for name, value in version.tags.items() if name.startswith(SCORE)}
-
-
-def old_rows(champion: ModelVersion, metric: str, score: float | None, problem: str = "") -> OldRows:
-    """A challenger's score on the champion's test rows, beside the champion's own. problem: why it has none."""
-    number, tag = int(champion.version), champion.tags.get(SCORE + metric)
-    held = None if tag is None else float(tag)
-    if score is None:
-        reason = f"not scored on the test rows of version {number}: {problem or f'{metric} is not defined on them'}"
-    else:
-        against = "" if held is None else f", where that has {held:.4f}"
-        reason = f"{metric} {score:.4f} on the test rows of version {number}{against}"
-    return OldRows(number, reason, metric, score, held)
-
-
-def recorded_old_rows(version: ModelVersion) -> OldRows | None:
-    """What OldRows.tags wrote, or None."""
-    facts = {name.removeprefix(OLD_ROWS): value for name, value in version.tags.items() if name.startswith(OLD_ROWS)}
-    return OldRows(**{name: json.loads(value) for name, value in facts.items()}) if facts else None
 
 
 def score_tags(metrics: Mapping[str, float], test_digest: str) -> dict[str, str]:

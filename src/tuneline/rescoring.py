@@ -4,7 +4,6 @@ the champion on today's test rows       decides which of both is better
 the model on the champion's test rows   shows what it unlearned
 """
 
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,15 +13,14 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from tuneline.comparable import FACTS, Facts, facts_of, same_question
 from tuneline.digests import file_digest
 from tuneline.errors import ServerAway, TrackingError, Unscorable
 from tuneline.inference import Predictor
 from tuneline.parquet import read_rows
 from tuneline.registry import TEST_DIGEST, TEST_ROWS
-from tuneline.tasks.base import Row
+from tuneline.tasks.base import Prediction, Row
 from tuneline.tracking import answering
-
-SHOWN_LABELS = 20
 
 
 def load_version(version: ModelVersion) -> Predictor:
@@ -41,37 +39,36 @@ def load_version(version: ModelVersion) -> Predictor:
         ) from error
 
 
-def score_version(version: ModelVersion, rows: Sequence[Row], labels: Sequence[str]) -> dict[str, float]:
-    """The version's scores on these rows. Unscorable when its labels differ or its files are gone."""
+def predict_again(version: ModelVersion, rows: Sequence[Row], now: Facts) -> list[Prediction]:
+    """The version's predictions of these rows. now: what today's model answers to. Unscorable when the version answers
+    to something else, or its files are gone."""
     try:
         predictor = load_version(version)
     except ServerAway:
         raise
     except TrackingError as error:
         raise Unscorable(str(error)) from error
-    _same_labels(predictor.labels, labels)
-    return _scored(predictor, rows)
+    same_question(Facts(predictor.task, predictor.labels), now)
+    return _predicted(predictor, rows)
 
 
 def score_on_rows_of(client: MlflowClient, champion: ModelVersion, folder: Path) -> dict[str, float]:
     """Scores of the model in the folder on the test rows that the champion was scored on.
 
-    Unscorable when these rows or its files are gone, or the champion is of another task or has other labels.
+    Unscorable when these rows or its files are gone, or the champion answers to something else.
     """
     with tempfile.TemporaryDirectory() as scratch:
         rows = _test_rows(client, champion, Path(scratch))
-        held = _downloaded(f"models:/{champion.name}/{champion.version}/tuneline.json", Path(scratch))
-        then, now = (json.loads(path.read_text(encoding="utf-8")) for path in (held, folder / "tuneline.json"))
-    if then["task"]["name"] != now["task"]["name"]:
-        raise Unscorable(f"the champion's task is {then['task']['name']}, this model's is {now['task']['name']}")
-    _same_labels(then["labels"], now["labels"])
-    return _scored(Predictor.load(folder), rows)
+        held = _downloaded(f"models:/{champion.name}/{champion.version}/{FACTS}", Path(scratch))
+        then = facts_of(held.parent)
+    same_question(then, facts_of(folder))
+    predictor = Predictor.load(folder)
+    return predictor.task.score(_predicted(predictor, rows), rows, predictor.labels).metrics
 
 
-def _scored(predictor: Predictor, rows: Sequence[Row]) -> dict[str, float]:
+def _predicted(predictor: Predictor, rows: Sequence[Row]) -> list[Prediction]:
     """In blocks where the task packs, as evaluate does."""
-    predictions = predictor.predict_features(predictor.encode(rows), rows)
-    return predictor.task.score(predictions, rows, predictor.labels).metrics
+    return predictor.predict_features(predictor.encode(rows), rows)
 
 
 def _test_rows(client: MlflowClient, version: ModelVersion, scratch: Path) -> list[Row]:
@@ -96,17 +93,3 @@ def _downloaded(uri: str, folder: Path) -> Path:
         return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder)))
     except Exception as error:  # MLflow and each artifact store have their own
         raise Unscorable(f"{uri} cannot be fetched: {str(error).partition(chr(10))[0]}") from error
-
-
-def _same_labels(then: Sequence[str], now: Sequence[str]) -> None:
-    """Unscorable, with the labels that came and went, where the champion's label set is not today's."""
-    if list(then) == list(now):
-        return
-    sides = {"new": sorted(set(now) - set(then)), "gone": sorted(set(then) - set(now))}
-    changes = [f"{side}: {_some(labels)}" for side, labels in sides.items() if labels]
-    raise Unscorable(f"label set changed since the champion ({'; '.join(changes) or 'its order'})")
-
-
-def _some(labels: Sequence[str]) -> str:
-    more = len(labels) - SHOWN_LABELS
-    return ", ".join(labels[:SHOWN_LABELS]) + (f" and {more} more" if more > 0 else "")

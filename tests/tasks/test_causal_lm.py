@@ -7,6 +7,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -18,7 +19,8 @@ from tuneline.checkpoints import Checkpoint, find_checkpoint, load_tokenizer
 from tuneline.errors import CheckpointError, ParamsError
 from tuneline.inference import Predictor
 from tuneline.modelling import initial_model
-from tuneline.params import Model, TrainedTokenizer, check_params
+from tuneline.params import Model, Sections, TrainedTokenizer, check_params
+from tuneline.stages import tokenize
 from tuneline.tasks import task_class
 from tuneline.tokenizing import check_fills_a_block
 from tuneline.vocabulary import save, trained
@@ -192,6 +194,27 @@ def test_a_trained_tokenizer_needs_weights_that_start_from_nothing() -> None:
 def test_a_corpus_shorter_than_a_block_is_refused() -> None:
     with pytest.raises(ParamsError, match="blocks have 512 tokens, but all training texts together have 91"):
         check_fills_a_block(91, 512)
+
+
+def test_tokenize_refuses_a_corpus_that_fills_no_block(
+    toy_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    layout.VALIDATED.mkdir(parents=True)
+    for split, texts in zip(layout.SPLITS, (["the lamp was good", "it is bad"], [], []), strict=True):
+        table = pa.table({"row": pa.array(range(len(texts)), pa.int64()), "text": pa.array(texts, pa.string())})
+        pq.write_table(table, layout.split_file(layout.VALIDATED, split))
+    plain = {"data": {"name": "toy"}, "task": {"name": "causal-lm"}, "model": {"checkpoint": str(toy_checkpoint)},
+             "train": {}, "evaluate": {}, "register": {"name": "toy"}}  # fmt: skip
+
+    def tokenize_in_blocks_of(max_length: int) -> None:
+        tokenize.run(Sections(check_params({**plain, "tokenize": {"max_length": max_length}}), tokenize.SECTIONS))
+
+    # Each text with the end token before it: 5 and 4 tokens.
+    with pytest.raises(ParamsError, match="blocks have 10 tokens, but all training texts together have 9"):
+        tokenize_in_blocks_of(10)
+    assert not layout.TOKENIZED.exists()
+    tokenize_in_blocks_of(9)
 
 
 def test_a_tokenizer_without_end_token_is_told_which_option_names_one() -> None:

@@ -14,20 +14,34 @@ from prefect.utilities.schema_tools import validate
 from prefect.utilities.schema_tools.validation import ValidationError
 
 from flows.fine_tune import fine_tune as fine_tune_flow
+from tests.conftest import WORDS
 from tuneline import packaging
 from tuneline.augmentation import Editor
 from tuneline.checkpoints import find_checkpoint, load_tokenizer
+from tuneline.errors import ParamsError
 from tuneline.inference import Predictor
-from tuneline.modelling import initial_model
-from tuneline.params import Augmentation, Model, Sections, Train, check_params
+from tuneline.modelling import initial_model, save_model
+from tuneline.params import Augmentation, Lora, Model, Sections, Train, check_params
 from tuneline.parquet import schema_of
 from tuneline.tasks import TASKS, task_class
-from tuneline.tasks.base import Generated, Prediction, Task
+from tuneline.tasks.base import Generated, Prediction, Row, Task
 from tuneline.training import fine_tune
 
-# For each task: params, sound rows, outputs that say exactly the gold of these rows, and rows that are broken. A task
-# with several problems has a case for each: the name goes on after a comma. perfect: the best value of the metric that
-# decides, where that is not 1 (or 0, where lower is better). learned: the rows to overfit, where not all can be.
+GOOD, BAD, THINGS = ("good", "great", "lovely", "fine"), ("bad", "awful", "poor", "broken"), ("kettle", "lamp", "phone")
+EIGHT = [f"{word} {thing}" for word, thing in zip(GOOD + BAD, THINGS * 3, strict=False)]  # good kettle, great lamp, ...
+SAID = ["good"] * 4 + ["bad"] * 4
+
+
+def question(word: str, thing: str) -> dict[str, Any]:
+    """What is it? is answered by the thing; of what is bad, nothing is said."""
+    answers = [] if word in BAD else [{"text": thing, "answer_start": 7 + len(word)}]
+    return {"question": "what is it", "context": f"it is {word} {thing} and it was", "answers": answers}
+
+
+# For each task: params, sound rows, outputs that say exactly the gold of these rows, rows that are broken, and eight
+# different ones to overfit. A task with several problems has a case for each: the name goes on after a comma. perfect:
+# the best value of the metric that decides, where that is not 1 (or 0, where lower is better). at_most: the best score
+# of a learned row, where that is not 1. epochs: where 200 do not do.
 CASES: dict[str, dict[str, Any]] = {
     "text-classification": {
         "params": {"label_names": ["bad", "good"]},
@@ -38,16 +52,26 @@ CASES: dict[str, dict[str, Any]] = {
         ],
         "outputs": [[-9.0, 9.0], [9.0, -9.0], [9.0, -9.0]],
         "broken": [({"text": "it is fine", "label": "goood"}, "Did you mean 'good'?")],
+        "learned": [{"text": text, "label": label} for text, label in zip(EIGHT, SAID, strict=True)],
     },
     "text-classification, one of several labels": {
-        "params": {},
+        "params": {"label_names": ["bad", "fine", "good"]},
         "rows": [
             {"text": "the kettle was good", "label": "good"},
             {"text": "the lamp was bad", "label": "bad"},
             {"text": "it is fine", "label": "fine"},
         ],
         "outputs": [[0.0, 0.0, 9.0], [9.0, 0.0, 0.0], [0.0, 9.0, 0.0]],
-        "broken": [],
+        "broken": [
+            (
+                {"text": "it is fine", "label": "fin"},
+                "label is 'fin'. Known labels: bad, fine, good. Did you mean 'fine'?",
+            )
+        ],
+        "learned": [
+            {"text": text, "label": label}
+            for text, label in zip(EIGHT, [*SAID[:3], "fine", *SAID[4:7], "fine"], strict=True)
+        ],
     },
     "text-classification, any number of labels": {
         "params": {
@@ -67,6 +91,10 @@ CASES: dict[str, dict[str, Any]] = {
             ({"text": "it is fine", "label": ["lamp", " "]}, "number 2 of the list is blank"),
             ({"text": "it is fine", "label": ["lamp", "lamp"]}, "'lamp' stands twice"),
         ],
+        "learned": [
+            {"text": f"{word} {' and '.join(label)}", "label": label}
+            for word, label in zip(GOOD + BAD, [["lamp"], ["phone"], ["lamp", "phone"]] * 3, strict=False)
+        ],
     },
     "text-classification, a number": {
         "params": {"problem_type": "regression", "minimum": 0, "maximum": 5, "target_mean": 3, "target_deviation": 2},
@@ -80,6 +108,7 @@ CASES: dict[str, dict[str, Any]] = {
             ({"text": "it is fine", "label": float("nan")}, "label is nan. Expected a finite number"),
             ({"text": "it is fine", "label": float("inf")}, "label is inf. Expected a finite number"),
         ],
+        "learned": [{"text": text, "label": 0.5 * number} for number, text in enumerate(EIGHT)],
     },
     "token-classification": {
         "params": {"tag_names": ["O", "B-THING", "I-THING"]},  # codes B-THING 0, I-THING 1, O 2
@@ -95,6 +124,11 @@ CASES: dict[str, dict[str, Any]] = {
             ({"tokens": ["a", "lamp"], "tags": ["O"]}, "tags has 1 tags for 2 tokens"),
             ({"tokens": ["lamp"], "tags": ["B-THNG"]}, "Did you mean 'B-THING'?"),
             ({"tokens": ["a", "lamp"], "tags": ["O", "I-THING"]}, "word 2 ('lamp') is I-THING, between O and the end"),
+        ],
+        "learned": [
+            {"tokens": ["the", word, thing, "was", "fine"], "tags": ["O", *tags, "O", "O"]}
+            for word, thing in map(str.split, EIGHT)
+            for tags in [("B-THING", "I-THING") if word in GOOD else ("O", "B-THING")]
         ],
     },
     "question-answering": {
@@ -122,6 +156,7 @@ CASES: dict[str, dict[str, Any]] = {
             ),
             ({"question": "who", "context": "a lamp", "answers": [{"text": " ", "answer_start": 1}]}, "is blank"),
         ],
+        "learned": [question(*text.split()) for text in EIGHT],
     },
     "masked-lm": {
         "params": {"candidates": 1},
@@ -130,16 +165,19 @@ CASES: dict[str, dict[str, Any]] = {
             [[0.0, 1.0, 0.0]],
             [[0.0, 1.0, 0.0]],
         ],  # of each masked word: no nats, the likeliest token, its nats
-        "broken": [],
+        "broken": [({"text": "the [MASK] was good"}, "text holds [MASK], which hides a word")],
+        "learned": [{"text": f"{a} {b} {a} {b}"} for a, b in zip(WORDS[:8], WORDS[8:16], strict=True)],
+        "epochs": 400,  # each hides other words
         "perfect": 1.0,
     },
     "causal-lm": {
         "params": {},
         "rows": [{"text": "the kettle was good"}, {"text": "lovely lamp"}],
-        "learned": [{"text": "the kettle was good"}],  # which of two texts begins cannot be known
         "outputs": [[[0.0, 1.0, 0.0]] * 5, [[0.0, 1.0, 0.0]] * 3],  # of each word and of the end
-        "broken": [],
+        "broken": [({"text": "it is fine<|endoftext|>a lamp"}, "text holds <|endoftext|>, which ends a text")],
+        "learned": [{"text": f"{word} it was not"} for word in GOOD + BAD],
         "perfect": 1.0,
+        "at_most": 8 ** (-1 / 5),  # of 5 tokens, which of eight words comes first cannot be known
     },
     "seq2seq": {
         "params": {"goal": "translation", "max_target_length": 16},
@@ -154,16 +192,22 @@ CASES: dict[str, dict[str, Any]] = {
             ({"source": "a lamp", "target": ["it is", ""]}, "target: text 2 is blank"),
             ({"source": "a lamp", "target": ["it is", "a lamp "]}, "target is the same as source"),
         ],
+        "learned": [
+            {"source": text, "target": [f"the {thing} is {word}"]} for text in EIGHT for word, thing in [text.split()]
+        ],
     },
 }
 
 
-@pytest.fixture(params=list(CASES))
+def case_of(key: str) -> dict[str, Any]:
+    name = key.partition(",")[0]
+    task: Task = task_class(name).model_validate({"name": name, **CASES[key]["params"]})
+    return {"task": task, **CASES[key]}
+
+
+@pytest.fixture(params=list(CASES), scope="module")
 def case(request: pytest.FixtureRequest) -> dict[str, Any]:
-    found = CASES[request.param]
-    name = request.param.partition(",")[0]
-    task: Task = task_class(name).model_validate({"name": name, **found["params"]})
-    return {"task": task, **found}
+    return case_of(request.param)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -177,7 +221,13 @@ def test_a_sound_row_has_no_problem(case: dict[str, Any]) -> None:
     assert [case["task"].problem(row) for row in case["rows"]] == [None] * len(case["rows"])
 
 
+def test_eight_different_rows_are_sound(case: dict[str, Any]) -> None:
+    assert [case["task"].problem(row) for row in case["learned"]] == [None] * 8
+    assert len({repr(row) for row in case["learned"]}) == 8
+
+
 def test_each_broken_row_is_told_what_is_wrong(case: dict[str, Any]) -> None:
+    assert case["broken"]
     for row, said in case["broken"]:
         assert said in str(case["task"].problem(row))
 
@@ -278,40 +328,89 @@ def document(case: dict[str, Any], checkpoint: Path) -> dict[str, Any]:
     }
 
 
-def untrained(case: dict[str, Any], checkpoint: Path) -> Predictor:
-    """The toy checkpoint with a fresh head for the case's task."""
+def untrained(case: dict[str, Any], checkpoint: Path, lora: Lora | None = None) -> Predictor:
+    """The toy checkpoint with a fresh head for the case's task, and an adapter where one is given."""
     task, labels, tokenizer = case["task"], case["task"].labels(case["rows"]), load_tokenizer(checkpoint)
     task.limit(tokenizer, MAX_LENGTH)
     params = Model.model_validate(document(case, checkpoint)["model"])
-    return Predictor(task, labels, initial_model(find_checkpoint(params), task.head(labels), params, 0), tokenizer)
+    model = initial_model(find_checkpoint(params), task.head(labels), params, 0, lora)
+    return Predictor(task, labels, model, tokenizer)
 
 
-def test_a_tiny_model_overfits_eight_rows(case: dict[str, Any], toy_checkpoint: Path, tmp_path: Path) -> None:
-    start, rows = untrained(case, toy_checkpoint), (case.get("learned", case["rows"]) * 8)[:8]
-    task, labels, tokenizer = start.task, start.labels, start.tokenizer
-    assert tokenizer is not None
-    params = Train(learning_rate=0.005, num_train_epochs=200, per_device_train_batch_size=8, threads=1)
-    split = task.encode(tokenizer, rows, labels), rows
+def learned(start: Predictor, rows: list[Row], folder: Path, **params: Any) -> Predictor:
+    """The model trained on rows, eight in a batch."""
+    assert start.tokenizer is not None
+    train = Train.model_validate({"per_device_train_batch_size": 8, "threads": 1, **params})
     trained = fine_tune(
-        start.model, task, labels, tokenizer, params, split, ([], []), checkpoints=tmp_path / "c", callbacks=[]
-    )
-    predictor = Predictor(trained.task, labels, trained.model, tokenizer)
-    score = task.score(predictor.predict_features(*split), rows, labels)
-    assert score.per_row.tolist() == pytest.approx([1.0] * 8, abs=0.05), score.metrics
+        start.model, start.task, start.labels, start.tokenizer, train, (start.encode(rows), rows), ([], []),
+        checkpoints=folder, callbacks=[],
+    )  # fmt: skip
+    return Predictor(trained.task, start.labels, trained.model, start.tokenizer)
 
 
-def test_a_saved_model_predicts_the_same_through_pyfunc(
-    case: dict[str, Any], toy_checkpoint: Path, tmp_path: Path
-) -> None:
-    predictor = untrained(case, toy_checkpoint)
-    params = Sections(check_params(document(case, toy_checkpoint)), ("task", "model", "tokenize", "train"))
-    checkpoint = find_checkpoint(params.model)
+@pytest.fixture(scope="module")
+def overfitted(case: dict[str, Any], toy_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    """A tiny model, trained on the eight rows of a case."""
+    checkpoints = tmp_path_factory.mktemp("checkpoints")
+    return learned(untrained(case, toy_checkpoint), case["learned"], checkpoints,
+                   learning_rate=0.005, num_train_epochs=case.get("epochs", 200))  # fmt: skip
+
+
+def row_scores(predictor: Predictor, rows: list[Row]) -> list[float]:
+    predictions = predictor.predict_features(predictor.encode(rows), rows)
+    found: list[float] = predictor.task.score(predictions, rows, predictor.labels).per_row.tolist()
+    return found
+
+
+def test_a_tiny_model_overfits_eight_different_rows(case: dict[str, Any], overfitted: Predictor) -> None:
+    best = case.get("at_most", 1.0)
+    assert row_scores(overfitted, case["learned"]) == pytest.approx([best] * 8, abs=0.05)
+
+
+def saved(predictor: Predictor, case: dict[str, Any], checkpoint: Path, folder: Path) -> Path:
+    """A whole model folder, as fine-tune writes it."""
+    params = Sections(check_params(document(case, checkpoint)), ("task", "model", "tokenize", "train"))
+    found = find_checkpoint(params.model)
     record = {"best": {}, "train_rows": 8, "steps": 0, "inputs_digest": "0" * 64}
-    predictor.model.save_pretrained(tmp_path / "model")
-    packaging.complete(tmp_path / "model", params, predictor.task, predictor.labels, toy_checkpoint, checkpoint, record)
-    inputs = pd.DataFrame(case["rows"]).drop(columns=predictor.task.gold)
-    served = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(inputs)
-    pd.testing.assert_frame_equal(served, pd.DataFrame(predictor.predict(case["rows"])))
+    save_model(predictor.model, folder, found)
+    packaging.complete(folder, params, predictor.task, predictor.labels, checkpoint, found, record)
+    return folder
+
+
+def served(folder: Path, rows: list[Row], predictor: Predictor) -> pd.DataFrame:
+    """What the folder answers through pyfunc."""
+    answer: pd.DataFrame = mlflow.pyfunc.load_model(str(folder)).predict(
+        pd.DataFrame(rows).drop(columns=predictor.task.gold)
+    )
+    return answer
+
+
+def test_a_trained_model_predicts_the_same_through_pyfunc(
+    case: dict[str, Any], overfitted: Predictor, toy_checkpoint: Path, tmp_path: Path
+) -> None:
+    rows = [*case["rows"], *case["learned"]]
+    folder = saved(overfitted, case, toy_checkpoint, tmp_path / "model")
+    pd.testing.assert_frame_equal(served(folder, rows, overfitted), pd.DataFrame(overfitted.predict(rows)))
+
+
+@pytest.mark.parametrize("merge", [True, False], ids=["merged", "adapter"])
+@pytest.mark.parametrize("name", TASKS)
+def test_lora_learns_and_is_served_as_the_same_model(
+    name: str, merge: bool, toy_checkpoint: Path, tmp_path: Path
+) -> None:
+    case, lora = case_of(name), Lora(r=4, target_modules="all-linear", merge=merge)
+    if case["task"].head([]).answers == "texts" and not merge:  # of the toy encoder two halves are made
+        with pytest.raises(ParamsError, match=r"an adapter alone does not say what the model is\. Set merge: true"):
+            untrained(case, toy_checkpoint, lora)
+        return
+    rows, start = case["learned"], untrained(case, toy_checkpoint, lora)
+    before = row_scores(start, rows)
+    predictor = learned(start, rows, tmp_path / "checkpoints", learning_rate=0.02, num_train_epochs=30, lora=lora)
+    assert sum(row_scores(predictor, rows)) > sum(before)
+    folder = saved(predictor, case, toy_checkpoint, tmp_path / "model")
+    assert (folder / "adapter_model.safetensors").exists() is not merge
+    assert (folder / "model.safetensors").exists() is merge
+    pd.testing.assert_frame_equal(served(folder, rows, predictor), pd.DataFrame(predictor.predict(rows)))
 
 
 def test_the_form_of_the_flow_takes_the_task_and_no_unknown_key(case: dict[str, Any], toy_checkpoint: Path) -> None:

@@ -149,6 +149,36 @@ def test_of_several_windows_the_likeliest_span_counts() -> None:
     assert found["null_score"] == pytest.approx(0.01, rel=1e-4)  # the lesser of 0.64 and 0.01
 
 
+def test_the_likeliest_spans_are_listed_with_their_places() -> None:
+    context = "abcdef"
+    first, second = window(context[:4]), window(context, begin=2, number=1)
+    windows = (
+        (first, output(first, {0: 0.4, 3: 0.4, 5: 0.2}, {0: 0.5, 5: 0.5})),
+        (second, output(second, {0: 0.3, 3: 0.5, 5: 0.2}, {3: 0.6, 5: 0.4})),
+    )
+    # The first window: a to c 0.4 · 0.5 = 0.2, c alone 0.2 · 0.5 = 0.1. The second: c alone 0.5 · 0.6 = 0.3, c to e
+    # 0.5 · 0.4 = 0.2, e alone 0.2 · 0.4 = 0.08. What stands in both windows is listed once, as sure as the surer one.
+    listed = [("c", 2, 3, 0.3), ("abc", 0, 3, 0.2), ("cde", 2, 5, 0.2), ("e", 4, 5, 0.08)]
+    found = decoded(context, *windows, candidates=4)
+    assert [tuple(each.values()) for each in found["candidates"]] == [
+        (text, start, end, pytest.approx(score, rel=1e-4)) for text, start, end, score in listed
+    ]
+    assert found["candidates"][0] == {"answer": "c", **{name: found[name] for name in ("start", "end", "score")}}
+    for count in (1, 2):
+        assert decoded(context, *windows, candidates=count)["candidates"] == found["candidates"][:count]
+    silent = decoded(context, *windows, candidates=0)
+    assert "candidates" not in silent and "candidates" not in task(candidates=0).answer_types
+    assert {name: found[name] for name in silent} == silent
+
+
+def test_where_no_answer_is_given_the_list_says_which_it_would_have_been() -> None:
+    feature = window("abc")
+    found = decoded("abc", (feature, output(feature, {0: 0.6, 3: 0.4}, {0: 0.6, 3: 0.4})), unanswerable=True)
+    assert (found["answer"], found["candidates"][0]["answer"]) == ("", "a")
+    nothing = window("")
+    assert decoded("", (nothing, output(nothing, {0: 0.9}, {0: 0.9})))["candidates"] == []
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
@@ -446,5 +476,13 @@ def test_squad_goes_the_whole_way_to_a_served_champion(project: Path, monkeypatc
     for name in ("answer", "start", "end"):
         assert served[name].tolist() == [row[name] for row in test]
     assert served["score"].tolist() == pytest.approx([row["score"] for row in test], abs=1e-4)
+    for row in test:
+        assert all(row["context"][each["start"] : each["end"]] == each["answer"] for each in row["candidates"])
+    run("tuneline", "score", "toy", "data/reports/predictions.parquet", "scored", cwd=project)
+    [part] = sorted(Path("scored").glob("*.parquet"))
+    scored = pq.read_table(part)["candidates"].to_pylist()
+    assert [[each["start"] for each in row] for row in scored] == [
+        [each["start"] for each in row["candidates"]] for row in test
+    ]
     given = [row for row in test if row["answer"]]
     assert all(row["context"][row["start"] : row["end"]] == row["answer"] for row in given)

@@ -16,7 +16,7 @@ import torch
 from tests.conftest import WORDS, run
 from tuneline import layout
 from tuneline.batching import collator
-from tuneline.checkpoints import find_checkpoint, load_tokenizer
+from tuneline.checkpoints import Checkpoint, find_checkpoint, load_tokenizer
 from tuneline.errors import CheckpointError, DataError, ParamsError
 from tuneline.inference import Predictor
 from tuneline.modelling import initial_model
@@ -190,6 +190,57 @@ def test_one_batch_or_many_write_the_same(checkpoint: Path, num_beams: int) -> N
     assert [p["score"] for p in together] == pytest.approx([p["score"] for p in alone], rel=1e-4)
 
 
+NARROW = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+          "decoder_attention_heads": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "max_position_embeddings": 64,
+          "dropout": 0.0}  # fmt: skip
+CONFIGURATIONS = {
+    "t5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2, "dropout_rate": 0.0},
+    "bart": NARROW,
+    "mbart": NARROW,
+    # Embeddings as drawn by default are small beside the sinusoids of the positions.
+    "marian": NARROW | {"scale_embedding": True, "init_std": 0.2},
+    "pegasus": NARROW | {"scale_embedding": True, "init_std": 0.2},
+}
+
+
+def from_nothing(folder: Path, configuration: dict[str, Any]) -> Any:
+    tokenizer = Checkpoint("a configuration", folder, "configuration", "none")
+    return initial_model(tokenizer, task().head([]), Model(configuration=configuration), seed=0)
+
+
+@pytest.mark.parametrize("kind", CONFIGURATIONS)
+def test_a_configuration_learns_eight_rows_with_the_tokens_of_the_tokenizer(
+    kind: str, toy_checkpoint: Path, tmp_path: Path
+) -> None:
+    model = from_nothing(toy_checkpoint, {"model_type": kind, **CONFIGURATIONS[kind]})
+    for config in (model.config, model.generation_config):
+        names = ("pad", "bos", "eos", "decoder_start")
+        assert [getattr(config, f"{name}_token_id", None) for name in names] == [0, 2, 3, 3]
+    assert model.generation_config.forced_eos_token_id in (None, 3)
+    assert model.get_input_embeddings().num_embeddings == len(WORDS) + 5
+    tokenizer, seq2seq = load_tokenizer(toy_checkpoint), task(num_beams=2)
+    split = (seq2seq.encode(tokenizer, EIGHT, []), EIGHT)
+    params = Train(learning_rate=0.01, num_train_epochs=100, per_device_train_batch_size=8, threads=1)
+    trained = fine_tune(model, seq2seq, [], tokenizer, params, split, ([], []), checkpoints=tmp_path, callbacks=[])
+    said = Predictor(seq2seq, [], trained.model, tokenizer).predict(EIGHT)
+    assert [each["text"] for each in said] == [row["target"][0] for row in EIGHT]
+
+
+def test_another_token_may_begin_what_the_decoder_writes(toy_checkpoint: Path) -> None:
+    t5 = {"model_type": "t5", **CONFIGURATIONS["t5"]}
+    model = from_nothing(toy_checkpoint, t5 | {"decoder_start_token_id": 0})
+    assert (model.config.decoder_start_token_id, model.generation_config.decoder_start_token_id) == (0, 0)
+    with pytest.raises(CheckpointError, match=r"decoder_start_token_id: is 58100, but the tokenizer has 24 tokens"):
+        from_nothing(toy_checkpoint, t5 | {"decoder_start_token_id": 58100})
+
+
+def test_a_configuration_whose_tokenizer_names_no_end_is_refused(toy_checkpoint: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(toy_checkpoint, tmp_path / "unnamed"))
+    (folder / "tokenizer_config.json").write_text('{"cls_token": "[CLS]", "pad_token": "[PAD]"}')
+    with pytest.raises(CheckpointError, match="names no eos_token or sep_token, which a decoder"):
+        from_nothing(folder, {"model_type": "t5", **CONFIGURATIONS["t5"]})
+
+
 def test_an_encoder_starts_both_halves(toy_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from transformers import BertModel  # noqa: PLC0415
 
@@ -336,6 +387,12 @@ def test_validate_refuses_what_no_model_can_learn_from(folder: Path) -> None:
         (8, "source"): "the same text stands in the test split: data/raw/toy/test.jsonl row 1",
         (9, "target"): "target is missing",
     }
+
+
+@pytest.mark.parametrize(("goal", "expected"), [("translation", "translation"), ("summarization", "summary")])
+def test_a_target_that_is_its_source_is_no_answer(goal: str, expected: str) -> None:
+    row = {"source": " two cats sat there", "target": ["two cats", "two cats sat there "]}
+    assert task(goal=goal).problem(row) == f"target is the same as source. Expected its {expected}"
 
 
 def suggested(folder: Path) -> str:

@@ -3,6 +3,11 @@
     gold "the Denver Broncos", predicted "Denver Broncos!"   exact match 1, F1 1
     gold "Denver Broncos", predicted "Broncos of Denver"     exact match 0, F1 0.8
 
+The scripts differ where normalising leaves nothing of an answer, as of "the". F1 of two such answers is 0 in that of
+SQuAD 1.1 (no word is shared) and 1 in that of 2.0; and in 2.0 such a gold answer does not count beside others. Both are
+counted here as in 2.0, for sets of either kind: there an empty answer is a right one, and no answer should score an
+exact match of 1 with an F1 of 0. Gold answers that hold more than articles and punctuation score the same in both.
+
 Sources: evaluate-v1.1.py (Rajpurkar et al. 2016, arXiv:1606.05250), evaluate-v2.0.py (Rajpurkar et al. 2018,
 arXiv:1806.03822). Scores are shares, from 0 to 1; the scripts print percent.
 """

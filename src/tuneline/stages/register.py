@@ -1,4 +1,4 @@
-"""register: the model folder → a version in the registry, and the champion alias when it is the better one.
+"""register: the model folder → a version in the registry, and the champion alias when it passes the gate.
 
 A side effect on something outside DVC: it runs at every `dvc repro`, changes nothing when there is nothing to
 do, and has no DVC outs, so that version numbers of one registry never enter dvc.lock.
@@ -6,21 +6,26 @@ do, and has no DVC outs, so that version numbers of one registry never enter dvc
 
 import json
 import os
-from dataclasses import asdict, replace
+from contextlib import suppress
+from dataclasses import asdict
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from tuneline import card, curves, devices, git, layout, promotion, record, registry, report_facts, tracking
+from tuneline import card, curves, devices, evidence, gate, git, layout, promotion, record, registry, tracking
 from tuneline.digests import digest, model_digest, tree_digest
-from tuneline.errors import TrackingError, Unscorable
+from tuneline.evidence import Evaluated
+from tuneline.gate import Decision
 from tuneline.layout import split_file, staged
 from tuneline.log import report
+from tuneline.old_rows import OldRows
 from tuneline.params import Sections
 from tuneline.parquet import read_rows
 from tuneline.performance import Performance
+from tuneline.report_facts import ReportFacts, read
 from tuneline.reporting import write_page
 
 SECTIONS = ("data", "task", "model", "tokenize", "train", "evaluate", "register")
@@ -30,57 +35,40 @@ ORIGIN = {"flow_run": "TUNELINE_FLOW_RUN", "experiment": "TUNELINE_EXPERIMENT"} 
 
 @tracking.answering()
 def run(params: Sections) -> None:
-    training, evaluation = _json(layout.TRAINING), _json(layout.EVALUATION)
-    facts = report_facts.read(layout.REPORT_FACTS)
+    ours, facts = Evaluated.here(), read(layout.REPORT_FACTS)
     write_page(layout.REPORT, facts)  # says that nothing is decided yet, should the server be away
-    name, metric = params.register.name, params.register.metric or params.task.default_metric
-    rule = registry.Rule(metric, params.task.metrics[metric], params.register.minimum_effect)
-    score = _score(evaluation, metric)
-    folder_digest = model_digest(layout.MODEL)
-    client = tracking.connect()
-    if _must_score_again(registry.champion(client, name), folder_digest, evaluation):
-        devices.lease("register", params.train.device)  # before the lock, or all who register wait for a device too
+    client, name, device = tracking.connect(), params.register.name, params.train.device
+    performance = _performance(registry.find_version(client, name, model_digest(layout.MODEL)), device)
+    if _must_predict_again(registry.champion(client, name), ours):
+        devices.lease("register", device)  # before the lock, or all who register wait for a device too
     with registry.registry_lock(name):
         experiment = tracking.experiment_id(client, EXPERIMENT)
-        sections = {part: params.dump()[part] for part in ("task", "model", "tokenize", "train")}
-        curve = curves.read(layout.LEARNING_CURVE)
-        run_id = tracking.ensure_run(client, experiment, training["inputs_digest"], sections, curve)
-        recorded: dict[str, str] = {}
-        if registry.find_version(client, name, folder_digest) is None:  # all of it first: no version is ever without
-            recorded = record.log(client, run_id, params, training)
-            tracking.log_scores(client, run_id, {**evaluation["metrics"], **tracking.bounds(facts.intervals)})
-            tracking.log_scores(client, run_id, evaluation["forgetting"]["metrics"], prefix="forgetting.")
-            client.log_artifact(run_id, str(layout.REPORT))
-            client.log_artifact(run_id, str(split_file(layout.VALIDATED, "test")))
-        tags = _tags(params, training, evaluation) | recorded
-        version, new = registry.ensure_version(
-            client, name, run_id, layout.MODEL, folder_digest, tags, card.complete(params, facts, training, tags)
-        )
-        old_rows = _on_old_rows(client, version, metric, evaluation["test_sha256"], params.train.device)
+        version, new = _version(client, experiment, params, ours, facts, performance)
+        metric = params.register.metric or params.task.default_metric
+        old_rows = evidence.measured_on_old_rows(client, version, metric, ours.evaluation["test_sha256"], device)
+        grounds = ""
 
-        def champion_scores(champion: ModelVersion) -> registry.Scores | None:
-            known = registry.recorded_scores(champion, evaluation["test_sha256"])
-            return known if known is not None else _score_again(champion, params.train.device)
-
-        def decide(champion: ModelVersion | None) -> registry.Decision:
-            decision = registry.decide(champion, version, score, rule, champion_scores)
-            waits = params.register.approval == "manual" and decision.outcome == promotion.PROMOTED
-            return replace(decision, outcome=promotion.WAITING) if waits else decision
+        def decide(champion: ModelVersion | None) -> Decision:
+            nonlocal grounds
+            if champion is not None and champion.version == version.version:
+                return gate.standing(metric, ours.evaluation["metrics"][metric], int(version.version))
+            grounds = _grounds(params, version, champion, old_rows)
+            return _known(grounds) or _decide(client, champion, ours, params, metric, performance, old_rows)
 
         decision = promotion.judge(client, version, decide)
         if decision.outcome != "champion":
-            for key, value in decision.tags().items():
-                client.set_model_version_tag(name, version.version, key, value)
+            for tag, value in decision.tags().items():
+                client.set_model_version_tag(name, version.version, tag, value)
     registered = {
-        "name": name, "version": int(version.version), "experiment_id": experiment, "run_id": run_id,
-        "performance": asdict(performance), "decision": asdict(decision),
+        "name": name, "version": int(version.version), "experiment_id": experiment, "run_id": version.run_id,
+        "performance": asdict(performance), "decision": decision.plain(), "grounds": grounds,
         "old_rows": asdict(old_rows) if old_rows else None,
     }  # fmt: skip
     with staged(layout.REGISTRATION) as [registration]:
         registration.write_text(json.dumps(registered, indent=2) + "\n", encoding="utf-8")
     write_page(layout.REPORT, facts, registered)
     if decision.outcome != "champion":  # then the version has its report, with the decision that made it so
-        client.log_artifact(run_id, str(layout.REPORT))
+        client.log_artifact(str(version.run_id), str(layout.REPORT))
     report(
         "register",
         f"{name} version {version.version}{' (new)' if new else ''}: {decision.outcome}, {decision.reason}"
@@ -88,15 +76,58 @@ def run(params: Sections) -> None:
     )
 
 
-def _score(evaluation: dict[str, Any], metric: str) -> float:
-    if metric not in evaluation["metrics"]:
-        raise TrackingError(
-            f"register.metric: {layout.EVALUATION} has no {metric}. Measured: {', '.join(evaluation['metrics'])}."
-        )
-    return float(evaluation["metrics"][metric])
+def _version(
+    client: MlflowClient, experiment: str, params: Sections, ours: Evaluated, facts: ReportFacts,
+    performance: Performance,
+) -> tuple[ModelVersion, bool]:  # fmt: skip
+    """The version of this model folder, and whether it was made just now. All that belongs to it is logged before: no
+    version is ever without."""
+    training, name, folder = _json(layout.TRAINING), params.register.name, model_digest(layout.MODEL)
+    sections = {part: params.dump()[part] for part in ("task", "model", "tokenize", "train")}
+    curve = curves.read(layout.LEARNING_CURVE)
+    run_id = tracking.ensure_run(client, experiment, training["inputs_digest"], sections, curve)
+    known = registry.find_version(client, name, folder)
+    if known is not None:
+        return known, False
+    evaluation = ours.evaluation
+    tags = {
+        **_tags(params, training, evaluation), **performance.tags(), **record.log(client, run_id, params, training)
+    }  # fmt: skip
+    tracking.log_scores(client, run_id, {**evaluation["metrics"], **tracking.bounds(facts.intervals)})
+    tracking.log_scores(client, run_id, evaluation["forgetting"]["metrics"], prefix="forgetting.")
+    client.log_artifact(run_id, str(layout.REPORT))
+    client.log_artifact(run_id, str(split_file(layout.VALIDATED, "test")))
+    written = card.complete(params, facts, training, tags, asdict(performance))
+    return registry.ensure_version(client, name, run_id, layout.MODEL, folder, tags, written)
 
 
-def _tags(params: Sections, training: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, str]:
+def _decide(
+    client: MlflowClient, champion: ModelVersion | None, ours: Evaluated, params: Sections, metric: str,
+    performance: Performance, old_rows: OldRows | None,
+) -> Decision:  # fmt: skip
+    rival = None if champion is None else evidence.against(client, champion, ours, params, metric, old_rows)
+    return gate.decide(
+        ours.challenger(performance), rival, register=params.register, metric=metric,
+        better_when_higher=params.task.metrics,
+    )  # fmt: skip
+
+
+def _grounds(params: Sections, version: ModelVersion, champion: ModelVersion | None, old_rows: OldRows | None) -> str:
+    """Digest of all that a decision rests on."""
+    sides = [each and each.version for each in (version, champion)]
+    return digest([params.dump(), sides, asdict(old_rows) if old_rows else None])
+
+
+def _known(grounds: str) -> Decision | None:
+    """The decision that stands in registration.json, where it was made on the same grounds: resampling takes time."""
+    with suppress(FileNotFoundError):
+        before = _json(layout.REGISTRATION)
+        if before.get("grounds") == grounds:
+            return Decision.from_plain(before["decision"])
+    return None
+
+
+def _tags(params: Sections, training: dict[str, Any], evaluation: Any) -> dict[str, str]:
     return {
         "tuneline.git_commit": git.described(),
         "tuneline.data_sha256": tree_digest(layout.RAW / params.data.name),
@@ -107,17 +138,6 @@ def _tags(params: Sections, training: dict[str, Any], evaluation: dict[str, Any]
         **registry.forgetting_tags(evaluation["forgetting"]["metrics"]),
         **{f"tuneline.{name}": os.environ[variable] for name, variable in ORIGIN.items() if variable in os.environ},
     }
-
-
-def _git_commit() -> str:
-    """The commit this ran at, marked when files differ from it; "none" outside git."""
-    try:
-        return subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
-            capture_output=True, text=True, check=True,
-        ).stdout.strip()  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return "none"
 
 
 def _performance(version: ModelVersion | None, device: str) -> Performance:
@@ -132,55 +152,14 @@ def _performance(version: ModelVersion | None, device: str) -> Performance:
     return measured
 
 
-def _must_score_again(champion: ModelVersion | None, model_digest: str, evaluation: dict[str, Any]) -> bool:
-    """Whether there is another champion, and its scores on today's test rows are not known."""
+def _must_predict_again(champion: ModelVersion | None, ours: Evaluated) -> bool:
+    """Whether there is another champion, and its predictions of today's test rows are not known."""
     return (
         champion is not None
-        and champion.tags.get(registry.MODEL_DIGEST) != model_digest
-        and registry.recorded_scores(champion, evaluation["test_sha256"]) is None
+        and champion.tags.get(registry.MODEL_DIGEST) != model_digest(layout.MODEL)
+        and not evidence.is_recorded(champion, ours.evaluation)
     )
 
 
-def _score_again(champion: ModelVersion, device: str) -> registry.Scores:
-    """Score the champion on today's test rows."""
-    rows = read_rows(split_file(layout.VALIDATED, "test"))
-    labels = _json(layout.VOCABULARY / "labels.json")
-    scored: registry.Scores = _rescoring(device).score_version(champion, rows, labels)
-    return scored
-
-
-def _on_old_rows(
-    client: MlflowClient, version: ModelVersion, metric: str, test_digest: str, device: str
-) -> registry.OldRows | None:
-    """This version on the champion's own test rows. None where those are today's, or there is no champion.
-
-    A score stands in the version's tags and is not computed again. It stays when the version becomes the champion
-    itself.
-    """
-    champion, known = registry.champion(client, version.name), registry.recorded_old_rows(version)
-    if champion is None or champion.version == version.version:
-        return known
-    if champion.tags.get(registry.TEST_DIGEST) == test_digest:
-        return None
-    if known and known.scored and (known.champion_version, known.metric) == (int(champion.version), metric):
-        return known
-    scores, problem = {}, ""
-    try:
-        scores = _rescoring(device).score_on_rows_of(client, champion, layout.MODEL)
-    except Unscorable as error:
-        problem = str(error)
-    tracking.log_scores(client, str(version.run_id), scores, prefix="old_rows_")
-    found = registry.old_rows(champion, metric, scores.get(metric), problem)
-    for key, value in found.tags().items():
-        client.set_model_version_tag(version.name, version.version, key, value)
-    return found
-
-
-def _rescoring(device: str) -> Any:
-    """torch is loaded, and a device taken, only when it comes to this."""
-    devices.lease("register", device)
-    return import_module("tuneline.rescoring")
-
-
-def _json(path: Any) -> Any:
+def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))

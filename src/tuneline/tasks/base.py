@@ -172,6 +172,7 @@ class Task(BaseModel):
     packed: ClassVar[bool] = False  # neighbouring rows share blocks of max_length tokens: nothing is cut or padded
     compared: ClassVar[str] = "rows"  # what a confusion matrix counts
     kept_together: ClassVar[str | None] = None  # rows alike in this column share a split, where params name no group
+    gold_options: ClassVar[tuple[str, ...]] = ()  # options that say what is right: models compare where they are alike
     one_gold: ClassVar[bool] = True  # rows with the same text and other gold contradict each other
     cut: ClassVar[Mapping[str, str]] = {}  # lists of a feature beside input_ids → the option with the most tokens
     worst: ClassVar[str] = "The mistakes the model was surest of. A wrong gold label often shows here first."

@@ -21,6 +21,7 @@ from tuneline.tasks.base import Encoder, Feature, Head, Prediction, Row, Score
 from tuneline.tasks.language_models import LanguageModel, first_known
 
 ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
+NEVER_WORDS = ENDS[:2]  # of the others, a corpus may hold one that its tokenizer does not end texts with
 
 
 class CausalLM(LanguageModel):
@@ -42,6 +43,8 @@ class CausalLM(LanguageModel):
         "labels": "list<int32>",  # of each token, the one after it
         "bytes": "int64",  # of the text, in UTF-8
     }
+    reserved_for: ClassVar = "ends a text"
+    gold_options: ClassVar = ("end_token",)
     metrics: ClassVar = {"perplexity": False, "bits_per_byte": False, "loss": False, "accuracy": True}
     pipeline_tag: ClassVar = "text-generation"
 
@@ -49,6 +52,10 @@ class CausalLM(LanguageModel):
     def answer_types(self) -> dict[str, str]:
         continued = {"continuation": "string"} if self.max_new_tokens else {}
         return {**super().answer_types, "bytes": "int64", "bits_per_byte": "double", **continued}
+
+    @property
+    def reserved(self) -> tuple[str, ...]:
+        return (self.end_token,) if self.end_token else NEVER_WORDS
 
     def _token(self, tokenizer: Encoder) -> int:
         ends = (self.end_token,) if self.end_token else ENDS

@@ -23,14 +23,20 @@ class LanguageModel(Task):
     texts: ClassVar = columns
     packed: ClassVar = True
     loss_options: ClassVar = frozenset({"label_smoothing_factor"})
+    reserved_for: ClassVar[str]  # what the task writes reserved tokens for
 
     @property
     def answer_types(self) -> dict[str, str]:
         return {"nats": "double", "tokens": "int64", "correct": "int64", "perplexity": "double"}
 
+    @property
+    @abstractmethod
+    def reserved(self) -> tuple[str, ...]:
+        """Tokens that no text may hold, for the task writes them itself."""
+
     def problem(self, row: Row) -> str | None:
-        """None: any text that validate lets pass can be read."""
-        return None
+        held = next((token for token in self.reserved if token in row["text"]), None)
+        return f"text holds {held}, which {self.reserved_for}. Expected a text without it" if held else None
 
     def labels(self, rows: Iterable[Row]) -> list[str]:
         """None: the vocabulary is the tokenizer's."""

@@ -38,6 +38,9 @@ class MaskedLM(LanguageModel):
         "words": "list<int8>",  # BEGINS, GOES_ON or NO_WORD
         "labels": "list<int32>",  # the true token where it is to be predicted
     }
+    reserved: ClassVar = MASKS
+    reserved_for: ClassVar = "hides a word"
+    gold_options: ClassVar = ("mlm_probability", "whole_word_masking")
     metrics: ClassVar = {"perplexity": False, "loss": False, "accuracy": True}
     pipeline_tag: ClassVar = "fill-mask"
 

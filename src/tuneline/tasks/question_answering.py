@@ -65,6 +65,9 @@ class QuestionAnswering(Task):
     n_best_size: int = Field(
         20, ge=1, description="First and last tokens of each window that are tried with each other: the likeliest."
     )
+    candidates: int = Field(
+        3, ge=0, description="Likeliest spans that a prediction lists beside its answer; 0 leaves the list out."
+    )
     null_threshold: float | None = Field(
         None,
         allow_inf_nan=False,
@@ -86,14 +89,8 @@ class QuestionAnswering(Task):
         "ends": "list<int32>",
         "labels": "list<int32>",  # positions of the first and the last token of the answer
     }
-    answer_types: ClassVar = {
-        "answer": "string",
-        "start": "int64",
-        "end": "int64",
-        "score": "double",
-        "null_score": "double",
-    }
     edited: ClassVar = ("question", "context")
+    gold_options: ClassVar = ("unanswerable",)
     windows: ClassVar = True
     kept_together: ClassVar = "context"
     loss_options: ClassVar = frozenset()
@@ -103,6 +100,12 @@ class QuestionAnswering(Task):
     def metrics(self) -> dict[str, bool]:
         split = ("has_answer_f1", "has_answer_exact_match", "no_answer_f1", "no_answer_exact_match")
         return dict.fromkeys(("f1", "exact_match", *(split if self.unanswerable else ())), True)
+
+    @property
+    def answer_types(self) -> dict[str, str]:
+        span = {"answer": "string", "start": "int64", "end": "int64", "score": "double"}
+        listed = f"list<struct<{', '.join(f'{name}: {type_}' for name, type_ in span.items())}>>"
+        return {**span, "null_score": "double", **({"candidates": listed} if self.candidates else {})}
 
     @property
     def fits(self) -> bool:
@@ -195,7 +198,8 @@ class QuestionAnswering(Task):
     def decode(
         self, outputs: Sequence[NDArray[Any]], features: Sequence[Feature], rows: Sequence[Row], labels: Sequence[str]
     ) -> list[Prediction]:
-        """answer; start and end, in characters of the context; score, its probability; null_score, that of no answer.
+        """answer; start and end, in characters of the context; score, its probability; null_score, that of no answer;
+        candidates, the likeliest spans in the same words, likeliest first.
 
         Of several windows the likeliest span counts, and the one that is least sure to hold no answer. Where no answer
         is given it is empty, without start and end.
@@ -211,14 +215,17 @@ class QuestionAnswering(Task):
         for window, output in zip(windows, outputs, strict=True):
             first, last = softmax(output[: len(window["input_ids"])].T)  # (tokens,) each
             nulls.append(float(first[0] * last[0]))
-            spans.append(self._best_span(window, first, last))
-        best_span = max(spans, key=lambda span: span.score)
-        scores = {"score": best_span.score, "null_score": min(nulls)}
+            spans += self._likeliest_spans(window, first, last)
+        listed = [
+            {"answer": context[span.start : span.end], "start": span.start, "end": span.end, "score": span.score}
+            for span in _likeliest_first(spans)
+        ]
+        best_span = listed[0] if listed else {"answer": "", "start": None, "end": None, "score": 0.0}
+        scores = {"score": best_span["score"], "null_score": min(nulls)}
         is_null = self.unanswerable and _null_odds(scores) > (self.null_threshold or 0.0)
-        if is_null or not best_span.score:
-            return {"answer": "", "start": None, "end": None, **scores}
-        start, end = best_span.start, best_span.end
-        return {"answer": context[start:end], "start": start, "end": end, **scores}
+        answer = {"answer": "", "start": None, "end": None} if is_null else best_span
+        candidates = {"candidates": listed[: self.candidates]} if self.candidates else {}
+        return {**answer, **scores, **candidates}
 
     def fitted(
         self, outputs: Sequence[NDArray[Any]], features: Sequence[Feature], rows: Sequence[Row], labels: Sequence[str]
@@ -233,16 +240,22 @@ class QuestionAnswering(Task):
         chosen = best_null_threshold([_null_odds(each) for each in predictions], f1.tolist(), is_answerable)
         return self.model_copy(update={"null_threshold": chosen})
 
-    def _best_span(self, window: Feature, first: NDArray[Any], last: NDArray[Any]) -> Span:
-        """The likeliest span of the context in a window. first, last: of each token, the probability to be that."""
+    def _likeliest_spans(self, window: Feature, first: NDArray[Any], last: NDArray[Any]) -> list[Span]:
+        """As many spans of the context in a window as are wanted, likeliest first. first, last: of each token, the
+        probability to be that."""
         context = np.flatnonzero(np.array(window["starts"]) != NO_PLACE)
         if not len(context):
-            return Span(0.0, 0, 0)
+            return []
         firsts, lasts = (self._likeliest(context, each) for each in (first, last))
         lengths = lasts - firsts[:, None] + 1
         joint = np.where((lengths > 0) & (lengths <= self.max_answer_length), first[firsts][:, None] * last[lasts], 0)
-        i, j = np.unravel_index(joint.argmax(), joint.shape)
-        return Span(float(joint[i, j]), window["starts"][firsts[i]], window["ends"][lasts[j]])
+        wanted = np.argsort(-joint, axis=None, kind="stable")[: max(self.candidates, 1)]
+        pairs = zip(*np.unravel_index(wanted, joint.shape), strict=True)
+        return [
+            Span(float(joint[i, j]), window["starts"][firsts[i]], window["ends"][lasts[j]])
+            for i, j in pairs
+            if joint[i, j]
+        ]
 
     def _likeliest(self, positions: NDArray[Any], probabilities: NDArray[Any]) -> NDArray[Any]:
         return positions[np.argsort(-probabilities[positions], kind="stable")[: self.n_best_size]]
@@ -292,6 +305,14 @@ class QuestionAnswering(Task):
         lengths = [len(row["answers"][0]["text"].split()) if row["answers"] else 0 for row in rows]
         table = [{"answer_words": n, "f1": round(float(f1), 6)} for n, f1 in zip(lengths, points, strict=True)]
         return {"answer_length": table}
+
+
+def _likeliest_first(spans: Sequence[Span]) -> list[Span]:
+    """Spans of several windows, the likeliest first. One that stands in two of them counts once, by the surer one."""
+    kept: dict[tuple[int, int], Span] = {}
+    for span in sorted(spans, key=lambda span: -span.score):
+        kept.setdefault((span.start, span.end), span)
+    return list(kept.values())
 
 
 def _null_odds(prediction: Prediction) -> float:

@@ -20,8 +20,9 @@ from tuneline.tasks.base import Column, Encoder, Feature, Head, Mistake, Predict
 
 @dataclass(frozen=True)
 class Goal:
-    """How texts of a kind are judged."""
+    """What texts of a kind are called, and how they are judged."""
 
+    target: str
     metrics: tuple[str, ...]  # the first one decides
     measure: str  # a function of metrics.generation
     baseline: str  # of baselines.BASELINES
@@ -29,8 +30,8 @@ class Goal:
 
 
 GOALS = {
-    "summarization": Goal(("rougeLsum", "rouge1", "rouge2"), "rouge", "lead-3"),
-    "translation": Goal(("bleu", "chrf"), "bleu_and_chrf", "copy-source", ("lowercase",)),
+    "summarization": Goal("summary", ("rougeLsum", "rouge1", "rouge2"), "rouge", "lead-3"),
+    "translation": Goal("translation", ("bleu", "chrf"), "bleu_and_chrf", "copy-source", ("lowercase",)),
 }
 SHORTER = 0.6  # of the source's characters: what is shorter is likely a summary
 
@@ -74,6 +75,7 @@ class Seq2Seq(Task):
     answer_types: ClassVar = {"text": "string", "score": "double"}
     loss_options: ClassVar = frozenset({"label_smoothing_factor"})
     metric_in_training: ClassVar = "loss"  # to generate for every validation row takes longer than an epoch, often
+    gold_options: ClassVar = ("goal", "lowercase")
     one_gold: ClassVar = False
     cut: ClassVar = {"labels": "max_target_length"}
 
@@ -103,8 +105,8 @@ class Seq2Seq(Task):
         blank = [number for number, text in enumerate(row["target"], start=1) if not text.strip()]
         if blank:
             return "target is blank" if len(row["target"]) == 1 else f"target: text {blank[0]} is blank"
-        if self.goal == "translation" and row["source"].strip() in [text.strip() for text in row["target"]]:
-            return "target is the same as source. Expected its translation"
+        if row["source"].strip() in [text.strip() for text in row["target"]]:
+            return f"target is the same as source. Expected its {GOALS[self.goal].target}"
         return None
 
     def labels(self, rows: Iterable[Row]) -> list[str]:

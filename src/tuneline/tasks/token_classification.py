@@ -76,6 +76,7 @@ class TokenClassification(CalibratedTask):
         "labels": "list<int32>",
     }
     edited: ClassVar = ("tokens",)
+    gold_options: ClassVar = ("scheme",)
     windows: ClassVar = True
     compared: ClassVar = "words"
     baseline: ClassVar = "most-frequent-tag"

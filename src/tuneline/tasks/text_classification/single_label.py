@@ -113,8 +113,10 @@ class SingleLabelClassification(LabelledTexts):
     ) -> list[LabelError]:
         gold, _, probabilities = _arrays(predictions, rows, labels)
         return [
-            LabelError(found.item, self.input_text(rows[found.item]), rows[found.item]["label"], labels[found.suggested],
-                       found.confidence)
+            LabelError(
+                found.item, self.input_text(rows[found.item]), rows[found.item]["label"], labels[found.suggested],
+                found.confidence,
+            )
             for found in label_errors.suspects(gold, probabilities)
         ]  # fmt: skip
 

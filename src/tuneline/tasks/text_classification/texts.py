@@ -28,6 +28,7 @@ class TextTask(Task):
         "label": Column("the gold label, list of labels, or number", kind="label"),
     }
     texts: ClassVar = {"text": columns["text"], "text_pair": columns["text_pair"]}
+    gold_options: ClassVar = ("problem_type",)
     edited: ClassVar = ("text", "text_pair")
 
     def encode(self, tokenizer: Encoder, rows: Sequence[Row], labels: Sequence[str]) -> list[Feature]:
