@@ -152,7 +152,8 @@ def test_each_row_gets_the_prediction_of_the_model(model: Path) -> None:
 def test_parts_hold_so_many_rows_each_and_read_as_one_table() -> None:
     score(write_csv("in.csv", 25))
     assert names("scores") == [
-        "_scoring.json", "part-00000.parquet", "part-00001.parquet", "part-00002.parquet",
+        "_scoring.json", "_seen-00000.parquet", "_seen-00001.parquet", "_seen-00002.parquet",
+        "part-00000.parquet", "part-00001.parquet", "part-00002.parquet",
     ]  # fmt: skip
     assert [pq.read_metadata(part).num_rows for part in sorted(Path("scores").glob("part-*"))] == [10, 10, 5]
     frame = pd.read_parquet("scores")
@@ -395,14 +396,14 @@ def test_a_full_disk_leaves_whole_parts_to_go_on_from(monkeypatch: pytest.Monkey
     sync, calls = parts._sync, iter(range(100))
 
     def full(place: Path) -> None:
-        if next(calls) == 4:  # after the manifest and the first part: a file and a folder each
+        if next(calls) == 6:  # after the manifest and both files of the first part: a file and a folder each
             raise OSError(28, "No space left on device")
         sync(place)
 
     monkeypatch.setattr(parts, "_sync", full)
     with pytest.raises(StorageError, match="scores: no space left on the device"):
         score(path)
-    assert names("scores") == ["_scoring.json", "part-00000.parquet"]
+    assert names("scores") == ["_scoring.json", "_seen-00000.parquet", "part-00000.parquet"]
     monkeypatch.setattr(parts, "_sync", sync)
     assert score(path).complete
 

@@ -24,7 +24,7 @@ from tuneline.tracking import connect, safe_uri, tracking_uri
 
 CHAMPION = "champion"
 MODEL_DIGEST, TEST_DIGEST, SCORE = "tuneline.model_digest", "tuneline.test_sha256", "tuneline.score."
-TEST_ROWS = "test.parquet"  # beside the model, in the run of a version
+TEST_ROWS, REFERENCE_ROWS = "test.parquet", "reference.parquet"  # beside the model, in the run of a version
 FORGETTING, OLD_ROWS = "tuneline.forgetting.", "tuneline.decision.old_rows."
 Scores = Mapping[str, float]
 REFERENCE = re.compile(r"(models:/)?(?P<name>[^/@:']+)(@(?P<alias>[^/@:']+)|/(?P<version>[0-9]+))?")

@@ -19,7 +19,7 @@ from tuneline.errors import ServerAway, TrackingError, Unscorable
 from tuneline.inference import Predictor
 from tuneline.parquet import read_rows
 from tuneline.registry import TEST_DIGEST, TEST_ROWS
-from tuneline.tasks.base import Row
+from tuneline.tasks.base import Row, Score
 from tuneline.tracking import answering
 
 SHOWN_LABELS = 20
@@ -50,7 +50,7 @@ def score_version(version: ModelVersion, rows: Sequence[Row], labels: Sequence[s
     except TrackingError as error:
         raise Unscorable(str(error)) from error
     _same_labels(predictor.labels, labels)
-    return _scored(predictor, rows)
+    return score_rows(predictor, rows).metrics
 
 
 def score_on_rows_of(client: MlflowClient, champion: ModelVersion, folder: Path) -> dict[str, float]:
@@ -65,30 +65,35 @@ def score_on_rows_of(client: MlflowClient, champion: ModelVersion, folder: Path)
     if then["task"]["name"] != now["task"]["name"]:
         raise Unscorable(f"the champion's task is {then['task']['name']}, this model's is {now['task']['name']}")
     _same_labels(then["labels"], now["labels"])
-    return _scored(Predictor.load(folder), rows)
+    return score_rows(Predictor.load(folder), rows).metrics
 
 
-def _scored(predictor: Predictor, rows: Sequence[Row]) -> dict[str, float]:
-    """In blocks where the task packs, as evaluate does."""
+def score_rows(predictor: Predictor, rows: Sequence[Row]) -> Score:
+    """The score of a model on rows with gold; in blocks where the task packs, as evaluate does."""
     predictions = predictor.predict_features(predictor.encode(rows), rows)
-    return predictor.task.score(predictions, rows, predictor.labels).metrics
+    return predictor.task.score(predictions, rows, predictor.labels)
 
 
 def _test_rows(client: MlflowClient, version: ModelVersion, scratch: Path) -> list[Row]:
     """The rows that the version was scored on, as register put them beside its model."""
+    file = kept_file(client, version, TEST_ROWS, scratch)
+    if file is None:
+        raise Unscorable(f"its test rows are gone (there is no {TEST_ROWS} in MLflow run {version.run_id})")
+    if file_digest(file) != version.tags.get(TEST_DIGEST):
+        raise Unscorable(f"{TEST_ROWS} in MLflow run {version.run_id} holds other rows than it was scored on")
+    return list(read_rows(file))
+
+
+def kept_file(client: MlflowClient, version: ModelVersion, name: str, folder: Path) -> Path | None:
+    """A file that register put beside the model of a version, brought into a folder; None when there is none."""
     run_id = str(version.run_id)
     try:
         kept = {file.path for file in client.list_artifacts(run_id)}
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        kept = set()
-    if TEST_ROWS not in kept:
-        raise Unscorable(f"its test rows are gone (there is no {TEST_ROWS} in MLflow run {run_id})")
-    file = _downloaded(f"runs:/{run_id}/{TEST_ROWS}", scratch)
-    if file_digest(file) != version.tags.get(TEST_DIGEST):
-        raise Unscorable(f"{TEST_ROWS} in MLflow run {run_id} holds other rows than it was scored on")
-    return list(read_rows(file))
+        return None
+    return _downloaded(f"runs:/{run_id}/{name}", folder) if name in kept else None
 
 
 def _downloaded(uri: str, folder: Path) -> Path:

@@ -47,6 +47,7 @@ def run(params: Sections) -> None:
             tracking.log_scores(client, run_id, evaluation["forgetting"]["metrics"], prefix="forgetting.")
             client.log_artifact(run_id, str(layout.REPORT))
             client.log_artifact(run_id, str(split_file(layout.VALIDATED, "test")))
+            client.log_artifact(run_id, str(layout.REFERENCE))
         version, new = registry.ensure_version(
             client, name, run_id, layout.MODEL, model_digest, _tags(params, training, evaluation)
         )

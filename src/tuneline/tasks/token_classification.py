@@ -19,6 +19,7 @@ from tuneline.errors import DataError, ParamsError, did_you_mean
 from tuneline.metrics import classification, spans
 from tuneline.tasks.base import (
     IGNORED_LABEL,
+    Answer,
     Column,
     Editor,
     Encoder,
@@ -152,6 +153,9 @@ class TokenClassification(Task):
             return {"tokens": [word.group() for word in found], "places": [word.span() for word in found], "text": text}
         raise DataError(f"tokens is {tokens!r:.60}. Expected a list of words as `tokens`, or a string as `text`.")
 
+    def served(self, row: Row) -> Row:
+        return {"text": " ".join(row["tokens"])}
+
     def limit(self, tokenizer: Encoder, max_length: int) -> None:
         """Window inputs at max_length tokens from now on. ParamsError when the windows would never move on."""
         stride = max_length // 4 if self.stride is None else self.stride
@@ -239,6 +243,12 @@ class TokenClassification(Task):
         tags = spans.legal(tags, self.scheme)
         entities = [_entity(span, row, scores) for span in spans.spans(tags, self.scheme)]
         return {**found, "tags": tags, "scores": scores, "entities": entities}
+
+    def answer(self, prediction: Prediction) -> Answer:
+        """The tag of each word, without B- and the like, and how sure they are in the mean."""
+        scores = prediction["scores"]
+        tags = [self._class(tag) for tag in prediction["tags"]]
+        return Answer(labels=tags, confidence=float(np.mean(scores)) if scores else None)
 
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:
         """Each row's own score is the share of its words with the right tag."""

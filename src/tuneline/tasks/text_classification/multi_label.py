@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from tuneline.metrics import classification, multi_label
-from tuneline.tasks.base import Feature, Head, Mistake, Prediction, Row, Score
+from tuneline.tasks.base import Answer, Feature, Head, Mistake, Prediction, Row, Score
 from tuneline.tasks.text_classification.texts import LabelledTexts, TextTask, rate_tables, text_of
 
 NO_LABEL = "(no label)"
@@ -125,6 +125,11 @@ class MultiLabelClassification(LabelledTexts):
             }
             for mask, row in zip(given, probabilities, strict=True)
         ]
+
+    def answer(self, prediction: Prediction) -> Answer:
+        """As sure as it is of its labels in the mean."""
+        scores = prediction["scores"]
+        return Answer(labels=prediction["labels"] or [NO_LABEL], confidence=float(np.mean(scores)) if scores else None)
 
     def fitted(
         self, outputs: Sequence[NDArray[Any]], features: Sequence[Feature], rows: Sequence[Row], labels: Sequence[str]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tuneline.metrics import classification
-from tuneline.tasks.base import Feature, Mistake, Prediction, Row, Score
+from tuneline.tasks.base import Answer, Feature, Mistake, Prediction, Row, Score
 from tuneline.tasks.text_classification.texts import LabelledTexts, rate_tables, text_of
 
 
@@ -53,6 +53,9 @@ class SingleLabelClassification(LabelledTexts):
             {"label": labels[code], "score": float(row[code]), "probabilities": [float(p) for p in row]}
             for code, row in zip(best, probabilities, strict=True)
         ]
+
+    def answer(self, prediction: Prediction) -> Answer:
+        return Answer(labels=[prediction["label"]], confidence=prediction["score"])
 
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:
         """Each row's own score is 1 where its label is right, else 0."""
