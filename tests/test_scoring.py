@@ -17,48 +17,18 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file, save_file
 
-from tuneline import cli, packaging, parts, registry, scoring, tracking
-from tuneline.checkpoints import find_checkpoint, load_tokenizer
+from tuneline import cli, parts, registry, scoring, tracking
 from tuneline.digests import file_digest, tree_digest
 from tuneline.errors import DataError, PipelineError, StorageError, TrackingError
 from tuneline.inference import Predictor
-from tuneline.modelling import initial_model
-from tuneline.params import read_params
 from tuneline.parts import Manifest
-from tuneline.training import fine_tune
 
-from .conftest import PARAMS
-
-LABELS = ["bad", "good"]
 TEXTS = ["good kettle", "awful lamp", "it is a lovely phone", "very poor", "not bad"]
 
 
 @pytest.fixture(scope="session")
-def model(toy_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder, trained until it tells good words from bad ones."""
-    home = tmp_path_factory.mktemp("model")
-    (home / "params.yaml").write_text(PARAMS.format(checkpoint=toy_checkpoint))
-    params = read_params("task", "model", "tokenize", "train", path=home / "params.yaml")
-    checkpoint = find_checkpoint(params.model)
-    words = {"good": ["good", "great", "lovely", "fine"], "bad": ["bad", "awful", "broken", "poor"]}
-    rows = [
-        {"text": f"{thing} {word}", "label": label}
-        for label, opinions in words.items()
-        for word in opinions
-        for thing in ("kettle", "lamp", "phone", "", "it is a", "the lamp is very", "was not") * 3
-    ]
-    classifier = initial_model(checkpoint, params.task.head(LABELS), params.model, seed=0)
-    vocabulary = home / "vocabulary"
-    shutil.copytree(toy_checkpoint, vocabulary)
-    features = params.task.encode(load_tokenizer(toy_checkpoint), rows, LABELS)
-    trained = fine_tune(
-        classifier, params.task, LABELS, load_tokenizer(toy_checkpoint), params.train, (features, rows), ([], []),
-        checkpoints=home / "checkpoints", callbacks=[],
-    )  # fmt: skip
-    trained.model.save_pretrained(home / "model")
-    record = {"best": {}, "train_rows": len(rows), "steps": trained.steps, "inputs_digest": "d" * 64}
-    packaging.complete(home / "model", params, params.task, LABELS, vocabulary, checkpoint, record)
-    return home / "model"
+def model(toy_model: Path) -> Path:
+    return toy_model
 
 
 @pytest.fixture(scope="session")
