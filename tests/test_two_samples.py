@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tuneline.comparing import checked
+from tuneline.drift_checks import checked
 from tuneline.metrics import two_samples
 
 RANDOM = np.random.default_rng(7)

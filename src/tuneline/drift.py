@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tuneline import devices, parts, registry, tracking
-from tuneline.comparing import FEWEST_ROWS, Check, NewWord, checked, new_words
+from tuneline.drift_checks import FEWEST_ROWS, Check, NewWord, checked, new_words
 from tuneline.errors import DataError, TrackingError
 from tuneline.inference import Predictor
 from tuneline.inputs import InputFile, Texts, has_text, texts_of

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tuneline.comparing import Check, Figures, NewWord
 from tuneline.drift import Labelled, Report
+from tuneline.drift_checks import Check, Figures, NewWord
 from tuneline.log import report
 
 
