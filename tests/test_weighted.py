@@ -1,4 +1,4 @@
-"""Metrics under weights, against themselves on rows written down as often; every task's are in tests/tasks/test_contract.py."""
+"""Metrics under weights, against the reference implementations on rows written down as often."""
 
 import numpy as np
 import pytest
@@ -91,9 +91,7 @@ def test_under_weights_a_metric_is_that_of_scikit_learn_and_scipy_on_the_rows_re
 def test_bleu_and_chrf_under_weights_are_those_of_sacrebleu_on_the_rows_repeated() -> None:
     words = ["the", "cat", "sat", "on", "a", "mat", "."]
     generator = np.random.default_rng(0)
-    said, gold = (
-        [" ".join(generator.choice(words, generator.integers(low, 9))) for _ in range(12)] for low in (0, 1)
-    )
+    said, gold = ([" ".join(generator.choice(words, generator.integers(low, 9))) for _ in range(12)] for low in (0, 1))
     gold[0] = said[0] = "the cat sat on a mat ."
     weights = np.concatenate([generator.integers(0, 3, (20, 12)), np.eye(12)]).astype(float)  # each row alone, too
     measures = bleu_and_chrf(said, [[text] for text in gold]).measures
