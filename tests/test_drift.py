@@ -154,7 +154,10 @@ def test_rows_with_gold_are_scored_beside_what_was_recorded() -> None:
     assert report.score
     assert report.score.rows == 240
     assert report.score.metrics["accuracy"].recorded == 0.97
-    assert report.score.metrics["accuracy"].value == pytest.approx(0.75, abs=0.02)
+    accuracy = report.score.metrics["accuracy"]
+    assert accuracy.value == pytest.approx(0.75, abs=0.02)
+    assert accuracy.interval
+    assert 0.63 < accuracy.interval[0] < accuracy.value < accuracy.interval[1] < 0.85  # 2.58 standard errors: 0.072
     assert report.score.metrics["loss"].recorded is None
 
 

@@ -7,7 +7,8 @@ import pytest
 from seqeval import metrics as reference
 from seqeval import scheme as schemes
 
-from tuneline.metrics.spans import SCHEMES, Span, agreement, legal, likely_scheme, spans, stray
+from tuneline.metrics.spans import SCHEMES, Span, agreement, legal, likely_scheme, matches, measures, spans, stray
+from tuneline.metrics.weighted import once
 
 THEIRS = {"BIO": schemes.IOB2, "IOB1": schemes.IOB1, "BIOES": schemes.IOBES}
 
@@ -27,11 +28,17 @@ def test_scores_are_those_of_seqeval_in_strict_mode(scheme: str) -> None:
     predicted = [(guess + ["O"] * len(each))[: len(each)] for each, guess in zip(gold, predicted, strict=True)]
     options: dict[str, Any] = {"mode": "strict", "scheme": THEIRS[scheme], "zero_division": 0}
     table = reference.classification_report(gold, predicted, output_dict=True, **options)
-    ours = agreement(gold, predicted, scheme)
-    for name, theirs in (("", "micro avg"), ("PER", "PER"), ("LOC", "LOC")):
-        expected = {key: table[theirs][key] for key in ("precision", "recall", "support")}
-        assert ours[name] == pytest.approx({**expected, "f1": table[theirs]["f1-score"]})
-    assert 0 < ours[""]["f1"] < 1
+    found = [matches(each, guess, scheme) for each, guess in zip(gold, predicted, strict=True)]
+    ours = agreement(found)
+    for name in ("PER", "LOC"):
+        expected = {key: table[name][key] for key in ("precision", "recall", "support")}
+        assert ours[name] == pytest.approx({**expected, "f1": table[name]["f1-score"]})
+    together = {name: once(measure, len(gold)) for name, measure in measures(found).items()}
+    theirs = table["micro avg"]
+    assert together == pytest.approx(
+        {"f1": theirs["f1-score"], "precision": theirs["precision"], "recall": theirs["recall"]}
+    )
+    assert 0 < together["f1"] < 1
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -18,6 +18,7 @@ from tuneline.drift_checks import FEWEST_ROWS, Check, NewWord, checked, new_word
 from tuneline.errors import DataError, TrackingError
 from tuneline.inference import Predictor
 from tuneline.inputs import InputFile, Texts, has_text, texts_of
+from tuneline.metrics.resampling import intervals
 from tuneline.metrics.two_samples import smallest_visible
 from tuneline.observations import HELD_OUT, TRAINED_ON, Observation, observe, sample
 from tuneline.parquet import read_rows
@@ -27,6 +28,7 @@ from tuneline.tasks.base import Row, Task
 
 DRIFT, NO_DRIFT, TOO_FEW = "drift", "no drift", "too few rows to say"
 CONFIDENCE, SMALLEST_EFFECT = 0.99, 0.1
+RESAMPLES = 2_000  # of labelled rows, for the interval of their score
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Measured:
     """A metric on the new rows, and as it was recorded of the version."""
 
     value: float
+    interval: tuple[float, float] | None  # at the confidence of the comparison
     recorded: float | None
 
 
@@ -105,7 +108,7 @@ def compare(
     if data.is_dir():
         found = _scored_before(named, data)
     else:
-        found = _predicted_now(named, InputFile.at(data, encoding, delimiter), columns)
+        found = _predicted_now(named, InputFile.at(data, encoding, delimiter), columns, confidence)
     held_out = [row for row in found.reference if row["split"] == HELD_OUT]
     trained_on = [row for row in found.reference if row["split"] == TRAINED_ON]
     enough = min(len(found.seen), len(held_out)) >= FEWEST_ROWS
@@ -134,7 +137,7 @@ def compare(
 # The two sides
 
 
-def _predicted_now(named: Reference, file: InputFile, columns: Mapping[str, str]) -> _New:
+def _predicted_now(named: Reference, file: InputFile, columns: Mapping[str, str], confidence: float) -> _New:
     """A sample of the rows of a file, predicted by the version that is meant."""
     client = tracking.connect()
     version = registry.referenced_version(client, named)
@@ -144,7 +147,8 @@ def _predicted_now(named: Reference, file: InputFile, columns: Mapping[str, str]
     rows = _sampled(file, predictor.task, columns)
     texts = [each for each, _ in rows]
     seen = observe(predictor, texts, predictor.predict(texts)) if rows else []
-    return _New(version, reference, seen, _score(predictor, [row for _, row in rows if row is not None], version))
+    labelled = [row for _, row in rows if row is not None]
+    return _New(version, reference, seen, _score(predictor, labelled, version, confidence))
 
 
 def _sampled(file: InputFile, task: Task, columns: Mapping[str, str]) -> list[tuple[Texts, Row | None]]:
@@ -219,7 +223,7 @@ def _reference(client: Any, version: ModelVersion) -> list[Observation]:
         return read_rows(file)
 
 
-def _score(predictor: Predictor, rows: Sequence[Row], version: ModelVersion) -> Labelled | None:
+def _score(predictor: Predictor, rows: Sequence[Row], version: ModelVersion, confidence: float) -> Labelled | None:
     """The score on those of the rows whose gold is sound and known to the model; None where there are none."""
     task, known = predictor.task, set(predictor.labels)
     labelled = [row for row in rows if all(row[name] is not None for name in task.gold)]
@@ -228,9 +232,10 @@ def _score(predictor: Predictor, rows: Sequence[Row], version: ModelVersion) -> 
     if not scored:
         return None
     recorded = registry.recorded_scores(version, version.tags.get(registry.TEST_DIGEST, "")) or {}
-    metrics = score_rows(predictor, scored).metrics
+    score = score_rows(predictor, scored)
+    between = intervals(score.measures, len(scored), confidence=confidence, resamples=RESAMPLES)
     told = next((problem for problem in problems if problem is not None), None)
-    measured = {name: Measured(value, recorded.get(name)) for name, value in metrics.items()}
+    measured = {name: Measured(value, between.get(name), recorded.get(name)) for name, value in score.metrics.items()}
     return Labelled(len(scored), len(labelled) - len(scored), told, measured)
 
 

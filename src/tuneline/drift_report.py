@@ -79,9 +79,10 @@ def _score(score: Labelled) -> Table:
     left_out = f"; {score.left_out:,} not scored: {escape(score.why or '')}" if score.left_out else ""
     table = Table(title=f"Score on {score.rows:,} labelled rows{left_out}")
     table.add_column("metric")
-    for name in ("new", "recorded"):
+    for name in ("new", "interval", "recorded"):
         table.add_column(name, justify="right")
     for name, measured in score.metrics.items():
         recorded = "" if measured.recorded is None else f"{measured.recorded:.4f}"
-        table.add_row(name, f"{measured.value:.4f}", recorded)
+        between = "" if measured.interval is None else "{:.4f} to {:.4f}".format(*measured.interval)
+        table.add_row(name, f"{measured.value:.4f}", between, recorded)
     return table

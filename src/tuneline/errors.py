@@ -6,6 +6,7 @@
     ├── CheckpointError   pretrained weights and tokenizers
     ├── StorageError      the disk: no space, no permission
     ├── DeviceError       the GPUs of this host
+    ├── Undefined         a metric that is no number, or too few rows to compare it
     └── TrackingError     MLflow: the tracking server and the registry
         ├── ServerAway    it does not answer; the same command may succeed later
         └── Unscorable    a registered model that cannot be compared on given rows
@@ -41,6 +42,10 @@ class StorageError(PipelineError):
 
 class DeviceError(PipelineError):
     """A GPU that was asked for and is not there."""
+
+
+class Undefined(PipelineError):
+    """A metric that is no number on given rows, or about whose difference these rows can say nothing."""
 
 
 class TrackingError(PipelineError):

@@ -23,6 +23,7 @@ from tuneline.checkpoints import find_checkpoint, load_tokenizer
 from tuneline.errors import DataError, ParamsError
 from tuneline.losses import LOSSES, Shape, balanced_decisions, terms
 from tuneline.metrics import multi_label, regression
+from tuneline.metrics.weighted import once
 from tuneline.modelling import initial_model
 from tuneline.params import Data, Model, Sections, Train, check_params
 from tuneline.stages import validate
@@ -279,9 +280,9 @@ def test_scores_of_labels_are_those_of_scikit_learn(seed: int) -> None:
 
 def test_scores_of_labels_worked_by_hand() -> None:
     gold, predicted = np.array([[1, 0, 1], [0, 0, 0]]), np.array([[1, 0, 0], [0, 0, 0]])
-    assert multi_label.micro_f1(gold, predicted) == pytest.approx(2 / 3)
-    assert multi_label.subset_accuracy(gold, predicted) == 0.5
-    assert multi_label.hamming_loss(gold, predicted) == pytest.approx(1 / 6)
+    assert once(multi_label.micro_f1(gold, predicted), 2) == pytest.approx(2 / 3)
+    assert once(multi_label.subset_accuracy(gold, predicted), 2) == 0.5
+    assert once(multi_label.hamming_loss(gold, predicted), 2) == pytest.approx(1 / 6)
     assert multi_label.jaccard(gold, predicted).tolist() == [0.5, 1]
 
 
@@ -298,15 +299,18 @@ def test_scores_of_numbers_are_those_of_scikit_learn_and_scipy(seed: int) -> Non
     generator = np.random.default_rng(seed)
     gold = generator.integers(0, 6, 200).astype(float)  # with ties
     predicted = gold + generator.normal(0, 1.5, 200).round(1)
-    assert regression.rmse(gold, predicted) == pytest.approx(reference.root_mean_squared_error(gold, predicted))
-    assert regression.mae(gold, predicted) == pytest.approx(reference.mean_absolute_error(gold, predicted))
-    assert regression.pearson(gold, predicted) == pytest.approx(stats.pearsonr(gold, predicted).statistic)
-    assert regression.spearman(gold, predicted) == pytest.approx(stats.spearmanr(gold, predicted).statistic)
+    assert once(regression.rmse(gold, predicted), 200) == pytest.approx(
+        reference.root_mean_squared_error(gold, predicted)
+    )
+    assert once(regression.mae(gold, predicted), 200) == pytest.approx(reference.mean_absolute_error(gold, predicted))
+    assert once(regression.pearson(gold, predicted), 200) == pytest.approx(stats.pearsonr(gold, predicted).statistic)
+    assert once(regression.spearman(gold, predicted), 200) == pytest.approx(stats.spearmanr(gold, predicted).statistic)
 
 
 def test_constant_predictions_show_no_correlation() -> None:
     gold = np.array([1.0, 2.0, 3.0])
-    assert regression.pearson(gold, np.full(3, 0.1)) == regression.spearman(gold, np.full(3, 0.1)) == 0
+    for measure in (regression.pearson, regression.spearman):
+        assert once(measure(gold, np.full(3, 0.1)), 3) == 0
 
 
 def test_a_row_scores_by_its_distance_in_deviations() -> None:

@@ -1,18 +1,24 @@
-"""How likely a model finds a text. Losses are in nats: minus the natural logarithm of a probability."""
+"""How likely a model finds a text. Losses are in nats: minus the natural logarithm of a probability.
 
-import math
+Both functions take the numbers of one text, or arrays of them.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 LARGEST = 700.0  # nats per token; exp of more is no number
 
 
-def perplexity(nats: float, tokens: int) -> float:
+def perplexity(nats: ArrayLike, tokens: ArrayLike) -> NDArray[Any]:
     """exp of the mean loss per predicted token. Lower is better; a uniform model has the size of its vocabulary."""
-    return math.exp(min(nats / tokens, LARGEST))
+    return np.exp(np.minimum(np.divide(nats, tokens), LARGEST))
 
 
-def bits_per_byte(nats: float, length: int) -> float:
-    """Bits that the text costs for each of its bytes in UTF-8. length: of the text, in bytes. Lower is better.
+def bits_per_byte(nats: ArrayLike, length: ArrayLike) -> NDArray[Any]:
+    """Bits that a text costs for each of its bytes in UTF-8. length: of the text, in bytes. Lower is better.
 
     It does not depend on how a tokenizer cuts the text, so models with different ones compare.
     """
-    return nats / math.log(2) / length
+    return np.divide(nats, np.multiply(length, np.log(2)))

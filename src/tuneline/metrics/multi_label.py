@@ -3,19 +3,29 @@
     gold       [[1, 0, 1],     predicted  [[1, 0, 0],    micro F1 2·1/(2 + 1) = 0.67, subset accuracy 0.5,
                 [0, 0, 0]]                 [0, 0, 0]]    hamming loss 1/6, Jaccard of each row 0.5 and 1
 
-Tables have shape (rows, labels) and hold 0 and 1; probabilities have the same shape. Definitions follow scikit-learn,
-which the tests hold them to.
+Tables have shape (rows, labels) and hold 0 and 1; probabilities have the same shape. Metrics are functions of the
+weights of the rows (weighted.py). Definitions follow scikit-learn, which the tests hold them to.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuneline.metrics.classification import Scores, average_precision, f1_by_threshold, score_lines
+from tuneline.metrics.classification import (
+    LEAST,
+    LabelCounts,
+    Scores,
+    average_precision,
+    f1_by_threshold,
+    score_lines,
+    table_counts,
+)
+from tuneline.metrics.weighted import Measure, Quotient, Values, Weights, mean
 
 Table = NDArray[np.int64]
 
 FEWEST_ROWS = 5  # with a label, and without it: a threshold chosen on fewer says more of these rows than of the label
 USUAL_THRESHOLD = 0.5
+MOST_CELLS = 10_000_000  # looked at at once: of some tens of megabytes for each array in use
 
 
 def per_label(gold: Table, predicted: Table) -> list[dict[str, float]]:
@@ -23,20 +33,30 @@ def per_label(gold: Table, predicted: Table) -> list[dict[str, float]]:
     return score_lines((gold & predicted).sum(axis=0), gold.sum(axis=0), predicted.sum(axis=0))
 
 
-def micro_f1(gold: Table, predicted: Table) -> float:
+def micro_f1(gold: Table, predicted: Table) -> Quotient:
     """F1 over all cells together: a frequent label counts more. 0 where no label stands in either table."""
-    [line] = score_lines(*(np.array([table.sum()]) for table in (gold & predicted, gold, predicted)))
-    return line["f1"]
+    return Quotient(2 * (gold & predicted).sum(axis=1), (gold + predicted).sum(axis=1), empty=0.0)
 
 
-def subset_accuracy(gold: Table, predicted: Table) -> float:
+def label_counts(gold: Table, predicted: Table) -> LabelCounts:
+    """What classification.macro_f1 is a function of."""
+    return table_counts(gold & predicted, gold, predicted)
+
+
+def subset_accuracy(gold: Table, predicted: Table) -> Quotient:
     """Share of rows whose labels are all right, and none too many."""
-    return float((gold == predicted).all(axis=1).mean())
+    return mean((gold == predicted).all(axis=1))
 
 
-def hamming_loss(gold: Table, predicted: Table) -> float:
+def hamming_loss(gold: Table, predicted: Table) -> Quotient:
     """Share of cells that are wrong. Lower is better."""
-    return float((gold != predicted).mean())
+    return mean((gold != predicted).mean(axis=1))
+
+
+def log_loss(gold: Table, probabilities: Scores) -> Quotient:
+    """Mean over all cells of minus the logarithm of the probability of what is right, in nats. Lower is better."""
+    right = np.where(gold == 1, probabilities, 1 - probabilities)
+    return mean(-np.log(np.clip(right, LEAST, None)).mean(axis=1))
 
 
 def jaccard(gold: Table, predicted: Table) -> Scores:
@@ -45,9 +65,16 @@ def jaccard(gold: Table, predicted: Table) -> Scores:
     return np.divide((gold & predicted).sum(axis=1), either, out=np.ones(len(gold)), where=either > 0)
 
 
-def micro_average_precision(gold: Table, probabilities: Scores) -> float | None:
-    """Average precision over all cells together; None where no row has a label."""
-    return average_precision(gold.ravel(), probabilities.ravel()) if gold.any() else None
+def micro_average_precision(gold: Table, probabilities: Scores) -> Measure:
+    """Average precision over all cells together; undefined where no row has a label."""
+    of_cell = np.repeat(np.arange(len(gold)), gold.shape[1])
+    whole = average_precision(gold.ravel(), probabilities.ravel(), of_cell)
+    together = max(1, MOST_CELLS // max(gold.size, 1))
+
+    def measure(weights: Weights) -> Values:
+        return np.concatenate([whole(weights[at : at + together]) for at in range(0, len(weights), together)])
+
+    return measure
 
 
 def thresholds(gold: Table, probabilities: Scores) -> list[float]:

@@ -17,7 +17,7 @@ import numpy as np
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 
-Measure = Callable[[str, str], float]
+Overlap = Callable[[str, str], float]
 
 
 def normalised(answer: str) -> str:
@@ -39,10 +39,10 @@ def token_f1(predicted: str, gold: str) -> float:
     return 2 * shared / (len(ours) + len(theirs))
 
 
-def best(measure: Measure, predicted: str, answers: Sequence[str]) -> float:
+def best(overlap: Overlap, predicted: str, answers: Sequence[str]) -> float:
     """The score against the gold answer that fits best. A question without answers wants an empty prediction, and a
     gold answer of which normalising leaves nothing does not count beside others."""
-    return max(measure(predicted, gold) for gold in [each for each in answers if normalised(each)] or [""])
+    return max(overlap(predicted, gold) for gold in [each for each in answers if normalised(each)] or [""])
 
 
 def best_null_threshold(odds: Sequence[float], f1: Sequence[float], is_answerable: Sequence[bool]) -> float:

@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
+
+from tuneline.metrics.weighted import Measure, Quotient
+
 OUTSIDE = "O"
 Tags = Sequence[str | None]  # None: no tag at all, which counts as outside
 
@@ -142,18 +146,35 @@ def likely_scheme(sequences: Sequence[Sequence[str]]) -> str:
     return "BIO" if all(stray(sequence, "BIO") is None for sequence in sequences) else "IOB1"
 
 
-def agreement(gold: Sequence[Tags], predicted: Sequence[Tags], scheme: str) -> dict[str, dict[str, float]]:
-    """Precision, recall, F1 and support by type, and of all entities together under the empty name.
+class Matches(NamedTuple):
+    """Entities of one sequence by type: those that are right, found, and there in the gold."""
 
-    An entity is right when its type, first and last word are. An empty denominator scores zero.
-    """
-    right, found, there = Counter[str](), Counter[str](), Counter[str]()
-    for each, guess in zip(gold, predicted, strict=True):
-        true, said = set(spans(each, scheme)), set(spans(guess, scheme))
-        for counter, entities in ((there, true), (found, said), (right, true & said)):
-            counter.update(span.type for span in entities)
-    scores = {type_: _scores(right[type_], found[type_], there[type_]) for type_ in sorted({*found, *there})}
-    return {"": _scores(right.total(), found.total(), there.total()), **scores}
+    right: Counter[str]
+    found: Counter[str]
+    there: Counter[str]
+
+
+def matches(gold: Tags, predicted: Tags, scheme: str) -> Matches:
+    """An entity is right when its type, first and last word are."""
+    there, found = set(spans(gold, scheme)), set(spans(predicted, scheme))
+    right, found_types, there_types = (Counter(span.type for span in each) for each in (there & found, found, there))
+    return Matches(right, found_types, there_types)
+
+
+def measures(rows: Sequence[Matches]) -> dict[str, Measure]:
+    """F1, precision and recall of all entities together. An empty denominator scores zero."""
+    right, found, there = np.array([[counter.total() for counter in row] for row in rows]).T
+    return {
+        "f1": Quotient(2 * right, found + there, empty=0.0),
+        "precision": Quotient(right, found, empty=0.0),
+        "recall": Quotient(right, there, empty=0.0),
+    }
+
+
+def agreement(rows: Sequence[Matches]) -> dict[str, dict[str, float]]:
+    """Precision, recall, F1 and support by type. An empty denominator scores zero."""
+    right, found, there = (sum(counters, Counter[str]()) for counters in zip(*rows, strict=True))
+    return {type_: _scores(right[type_], found[type_], there[type_]) for type_ in sorted({*found, *there})}
 
 
 def _scores(right: int, found: int, there: int) -> dict[str, float]:

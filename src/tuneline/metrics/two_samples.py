@@ -13,6 +13,8 @@ from scipy import stats
 from scipy.spatial.distance import pdist, squareform
 from scipy.special import xlogy
 
+from tuneline.metrics.significance import share_with_correction
+
 Numbers = NDArray[np.float64]
 LEAST_EXPECTED = 5.0  # rows of a label in each sample, below which labels are pooled (Cochran 1954)
 CHUNK = 500  # permutations at a time
@@ -155,7 +157,7 @@ def _mmd_of(kernel: Numbers, new: int) -> Callable[[Numbers], Numbers]:
 
 
 def permuted_p(statistics: Callable[[Numbers], Numbers], first: int, second: int, permutations: int) -> float:
-    """The share of deals whose statistic is as large as the one found, which counts as a deal (Phipson and Smyth 2010).
+    """The share of deals whose statistic is as large as the one found.
 
     statistics: (deals, first + second), 1 where a row is in the second sample, to (deals,).
     """
@@ -167,7 +169,7 @@ def permuted_p(statistics: Callable[[Numbers], Numbers], first: int, second: int
         deals = np.tile(found_deal, (min(CHUNK, left), 1))
         as_large += int((statistics(random.permuted(deals, axis=1)) >= least).sum())
         left -= len(deals)
-    return (as_large + 1) / (permutations + 1)
+    return share_with_correction(as_large, permutations)
 
 
 # Several tests at once

@@ -7,9 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from tuneline import charts, curves, devices, forgetting, layout, observations
 from tuneline.augmentation import Augmenter
 from tuneline.baselines import BASELINES
@@ -18,8 +15,10 @@ from tuneline.digests import digest, file_digest
 from tuneline.inference import Predictor
 from tuneline.layout import split_file, staged
 from tuneline.log import report
+from tuneline.metrics.resampling import intervals
 from tuneline.params import Sections
 from tuneline.parquet import read_batches, read_rows, write_rows
+from tuneline.predictions import write as write_predictions
 from tuneline.reporting import ReportFacts, plots, render
 from tuneline.tasks.base import Prediction, Row, Score, Task
 
@@ -45,6 +44,9 @@ def run(params: Sections) -> None:
         "test_rows": len(rows),
         "test_sha256": file_digest(split_file(layout.VALIDATED, "test")),
         "metrics": score.metrics,
+        "intervals": intervals(
+            score.measures, len(rows), confidence=params.evaluate.confidence, resamples=params.evaluate.resamples
+        ),
         "baseline": baseline,
         "forgetting": kept,
         **score.details,
@@ -54,7 +56,7 @@ def run(params: Sections) -> None:
     outs = (layout.EVALUATION, layout.PREDICTIONS, layout.REFERENCE, layout.TABLES, layout.PLOTS, layout.REPORT)
     with staged(*outs) as [evaluation_file, predictions_file, reference_file, tables_folder, plots_folder, report_file]:
         evaluation_file.write_text(json.dumps(evaluation, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        _write_predictions(predictions_file, predictions, rows, score)
+        write_predictions(predictions_file, task, predictions, rows, score.per_row)
         write_rows(
             reference_file, observations.reference(predictor, _training_rows(), rows), observations.REFERENCE_SCHEMA
         )
@@ -81,16 +83,6 @@ def _baseline(task: Task, rows: Sequence[Row], labels: Sequence[str]) -> dict[st
 
 def _training_rows() -> list[Row]:
     return list(read_rows(split_file(layout.VALIDATED, "train")))
-
-
-def _write_predictions(path: Path, predictions: Sequence[Prediction], rows: Sequence[Row], score: Score) -> None:
-    """One line per test row: the row itself, what was predicted, and the row's score."""
-    lines = [
-        {**row, **{f"predicted_{name}" if name in row else name: value for name, value in prediction.items()},
-         "row_score": float(points)}
-        for row, prediction, points in zip(rows, predictions, score.per_row, strict=True)
-    ]  # fmt: skip
-    pq.write_table(pa.Table.from_pylist(lines), path, compression="zstd")
 
 
 def _worst_errors(

@@ -10,19 +10,20 @@ what it says about them, it says by name, so that validate and tokenize never lo
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from tuneline.metrics.weighted import Measure, once
+
 Row = Mapping[str, Any]
 Feature = dict[str, Any]
 Prediction = dict[str, Any]
-Weights = NDArray[np.float64]  # (resamples, rows): how often each row counts
-Measure = Callable[[Weights], NDArray[np.float64]]  # a metric under each of them, (resamples,); nan where undefined
 
 LOSS_OPTIONS = frozenset({"label_smoothing_factor", "class_weights"})  # keys of `train:` that shape a loss
 MASKS = ("[MASK]", "<mask>")  # mask tokens as BERT, RoBERTa and their kin write them
@@ -91,13 +92,17 @@ class Generated(NamedTuple):
 
 @dataclass(frozen=True)
 class Score:
-    """Scores of a whole split, and one score per row for paired tests (higher is better)."""
+    """Scores of a whole split, and one score per row, for people (higher is better)."""
 
-    metrics: dict[str, float]
+    measures: Mapping[str, Measure]  # the metrics, as functions of how often each row counts
     per_row: NDArray[Any]
     details: dict[str, Any] = field(default_factory=dict)
     classes: list[str] | None = None  # what the confusion in details is over, where that is not the labels
-    measures: Mapping[str, Measure] = field(default_factory=dict)  # the metrics, as functions of the rows' weights
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """The metrics themselves: each row counts once."""
+        return {name: once(measure, len(self.per_row)) for name, measure in self.measures.items()}
 
 
 @dataclass(frozen=True)
@@ -307,7 +312,7 @@ class Task(BaseModel):
 
     @abstractmethod
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:
-        """Compare predictions with the gold in rows, row by row."""
+        """Compare predictions with the gold in rows, row by row. What this gold leaves undefined is not there."""
 
     @abstractmethod
     def mistake(self, row: Row, prediction: Prediction) -> Mistake:

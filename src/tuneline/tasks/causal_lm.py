@@ -8,6 +8,7 @@ text goes on after it, and may look back at the one before.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tuneline.metrics.likelihood import bits_per_byte
+from tuneline.metrics.weighted import of_sums
 from tuneline.tasks.base import Encoder, Feature, Head, Prediction, Row, Score
 from tuneline.tasks.language_models import LanguageModel, first_known
 
@@ -71,13 +73,14 @@ class CausalLM(LanguageModel):
     def _prediction(self, output: NDArray[Any], feature: Feature) -> Prediction:
         """Also bytes of the text, and bits_per_byte."""
         found, length = super()._prediction(output, feature), feature["bytes"]
-        return {**found, "bytes": length, "bits_per_byte": bits_per_byte(found["nats"], length) if length else None}
+        per_byte = float(bits_per_byte(found["nats"], length)) if length else None
+        return {**found, "bytes": length, "bits_per_byte": per_byte}
 
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:
         score = super().score(predictions, rows, labels)
-        nats, length = (np.sum([p[name] for p in predictions]) for name in ("nats", "bytes"))
-        score.metrics["bits_per_byte"] = bits_per_byte(float(nats), int(length))
-        return score
+        nats, length = (np.array([p[name] for p in predictions]) for name in ("nats", "bytes"))
+        measure = of_sums(lambda sums: bits_per_byte(*sums), nats, length)
+        return replace(score, measures={**score.measures, "bits_per_byte": measure})
 
 
 TASK = CausalLM

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tuneline.errors import DataError, ParamsError
 from tuneline.metrics.likelihood import perplexity
+from tuneline.metrics.weighted import Quotient, of_sums
 from tuneline.tasks.base import IGNORED_LABEL, Answer, Column, Encoder, Feature, Mistake, Prediction, Row, Score, Task
 
 
@@ -63,7 +64,7 @@ class LanguageModel(Task):
             "nats": nats,
             "tokens": tokens,
             "correct": int((output[:, 1] == gold).sum()),
-            "perplexity": perplexity(nats, tokens) if tokens else None,
+            "perplexity": float(perplexity(nats, tokens)) if tokens else None,
         }
 
     def answer(self, prediction: Prediction) -> Answer:
@@ -73,11 +74,17 @@ class LanguageModel(Task):
 
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:
         """Over all tokens predicted. Each row's own score is the geometric mean of their probabilities."""
-        nats, tokens, correct = (sum(p[name] for p in predictions) for name in ("nats", "tokens", "correct"))
-        if not tokens:
+        nats, tokens, correct = (np.array([p[name] for p in predictions]) for name in ("nats", "tokens", "correct"))
+        if not tokens.any():
             raise DataError("no token was predicted, so there is no likelihood to score. Expected texts with words.")
-        metrics = {"perplexity": perplexity(nats, tokens), "loss": nats / tokens, "accuracy": correct / tokens}
-        return Score(metrics, np.array([1 / (p["perplexity"] or 1.0) for p in predictions]))
+        return Score(
+            {
+                "perplexity": of_sums(lambda sums: perplexity(*sums), nats, tokens),
+                "loss": Quotient(nats, tokens),
+                "accuracy": Quotient(correct, tokens),
+            },
+            np.array([1 / (p["perplexity"] or 1.0) for p in predictions]),
+        )
 
     def mistake(self, row: Row, prediction: Prediction) -> Mistake:
         """The texts that the model expected least, by their loss per token."""

@@ -18,6 +18,7 @@ from pydantic import Field
 from tuneline.errors import DataError, ParamsError
 from tuneline.metrics.classification import softmax
 from tuneline.metrics.overlap import best, best_null_threshold, exact_match, token_f1
+from tuneline.metrics.weighted import Measure, mean
 from tuneline.tasks.base import (
     Answer,
     Column,
@@ -255,19 +256,19 @@ class QuestionAnswering(Task):
         """Each row's own score is its F1."""
         gold = [[answer["text"] for answer in row["answers"]] for row in rows]
         pairs = [(prediction["answer"], texts) for prediction, texts in zip(predictions, gold, strict=True)]
-        per_row = {name: np.array([best(measure, *pair) for pair in pairs])
-                   for name, measure in (("f1", token_f1), ("exact_match", exact_match))}  # fmt: skip
+        per_row = {name: np.array([best(overlap, *pair) for pair in pairs])
+                   for name, overlap in (("f1", token_f1), ("exact_match", exact_match))}  # fmt: skip
         parts = {"": np.ones(len(rows), bool)}
         if self.unanswerable:
             parts |= {"has_answer_": np.array([bool(texts) for texts in gold])}
             parts |= {"no_answer_": ~parts["has_answer_"]}
-        metrics = {
-            f"{part}{name}": float(points[chosen].mean())
+        measures: dict[str, Measure] = {
+            f"{part}{name}": mean(points, chosen)
             for part, chosen in parts.items()
             if chosen.any()
             for name, points in per_row.items()
         }
-        return Score(metrics, per_row["f1"])
+        return Score(measures, per_row["f1"])
 
     def mistake(self, row: Row, prediction: Prediction) -> Mistake:
         gold = " | ".join(dict.fromkeys(answer["text"] for answer in row["answers"]))

@@ -165,7 +165,7 @@ class Seq2Seq(Task):
         measure = getattr(import_module("tuneline.metrics.generation"), goal.measure)
         options = {name: getattr(self, name) for name in goal.options}
         measured = measure([p["text"] for p in predictions], [row["target"] for row in rows], **options)
-        return Score(measured.metrics, measured.per_row, {"signatures": measured.signatures})
+        return Score(measured.measures, measured.per_row, {"signatures": measured.signatures})
 
     def mistake(self, row: Row, prediction: Prediction) -> Mistake:
         return Mistake(row["source"], " | ".join(row["target"]), prediction["text"], prediction["score"])

@@ -17,6 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tuneline.errors import DataError, ParamsError, did_you_mean
 from tuneline.metrics import classification, spans
+from tuneline.metrics.weighted import Measure, Quotient
 from tuneline.tasks.base import (
     IGNORED_LABEL,
     Answer,
@@ -257,22 +258,26 @@ class TokenClassification(Task):
             np.array([tag == guess for tag, guess in zip(each, guesses, strict=True)])
             for each, guesses in zip(gold, predicted, strict=True)
         ]
-        accuracy = float(np.concatenate(right).mean())
+        words_right, words = np.array([each.sum() for each in right]), np.array([len(each) for each in right])
         pairs = self._pairs(gold, predicted)
         known = sorted({name for pair in pairs for name in pair})
         code = {name: number for number, name in enumerate(known)}
         codes = np.array([[code[name] for name in pair] for pair in pairs])
         matrix = classification.confusion_matrix(codes[:, 0], codes[:, 1], len(known))
+        accuracy = Quotient(words_right, words)
+        measures: dict[str, Measure]
         if self.scheme == "plain":
-            lines = classification.per_label(matrix)
-            metrics = {"accuracy": accuracy, "macro_f1": classification.macro_f1(lines)}
-            table = dict(zip(known, lines, strict=True))
+            there, said = (_table(words, each, len(known)) for each in codes.T)
+            hits = _table(words, np.where(np.concatenate(right), codes[:, 0], len(known)), len(known) + 1)[:, :-1]
+            counts = classification.table_counts(hits, there, said)
+            measures = {"accuracy": accuracy, "macro_f1": classification.macro_f1(counts)}
+            table = dict(zip(known, classification.per_label(matrix), strict=True))
         else:
-            table = spans.agreement(gold, predicted, self.scheme)
-            together = table.pop("")
-            metrics = {**{name: together[name] for name in ("f1", "precision", "recall")}, "accuracy": accuracy}
+            found = [spans.matches(*each, self.scheme) for each in zip(gold, predicted, strict=True)]
+            measures = {**spans.measures(found), "accuracy": accuracy}
+            table = spans.agreement(found)
         details = {"per_label": table, "confusion": matrix.tolist()}
-        return Score(metrics, np.array([each.mean() for each in right]), details, known)
+        return Score(measures, words_right / words, details, known)
 
     def mistake(self, row: Row, prediction: Prediction) -> Mistake:
         """The words with a wrong tag, under their gold tags and under those predicted."""
@@ -300,6 +305,12 @@ class TokenClassification(Task):
         if tag is None:
             return NO_TAG
         return tag if self.scheme == "plain" else spans.type_of(tag) or spans.OUTSIDE
+
+
+def _table(words: NDArray[Any], codes: NDArray[Any], count: int) -> NDArray[Any]:
+    """How often each code occurs in each row, (rows, count). words: of each row; codes: of all words."""
+    row = np.repeat(np.arange(len(words)), words)
+    return np.bincount(row * count + codes, minlength=len(words) * count).reshape(-1, count)
 
 
 def _first_pieces(word_ids: Sequence[int | None], before: Sequence[int | None]) -> list[int]:

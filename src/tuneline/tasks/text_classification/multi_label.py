@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from tuneline.metrics import classification, multi_label
+from tuneline.metrics.weighted import Measure
 from tuneline.tasks.base import Answer, Feature, Head, Mistake, Prediction, Row, Score
 from tuneline.tasks.text_classification.texts import LabelledTexts, TextTask, rate_tables, text_of
 
@@ -141,19 +142,17 @@ class MultiLabelClassification(LabelledTexts):
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:
         """Each row's own score is its Jaccard similarity: labels in both over labels in either."""
         gold, predicted, probabilities = _tables(predictions, rows, labels)
-        table = multi_label.per_label(gold, predicted)
-        right = np.where(gold == 1, probabilities, 1 - probabilities)
-        metrics = {
-            "micro_f1": multi_label.micro_f1(gold, predicted),
-            "macro_f1": classification.macro_f1(table) if gold.any() else None,
+        measures: dict[str, Measure] = {"micro_f1": multi_label.micro_f1(gold, predicted)}
+        if gold.any():
+            measures["macro_f1"] = classification.macro_f1(multi_label.label_counts(gold, predicted))
+            measures["micro_average_precision"] = multi_label.micro_average_precision(gold, probabilities)
+        measures |= {
             "subset_accuracy": multi_label.subset_accuracy(gold, predicted),
             "hamming_loss": multi_label.hamming_loss(gold, predicted),
-            "micro_average_precision": multi_label.micro_average_precision(gold, probabilities),
-            "loss": float(-np.log(np.clip(right, 1e-12, None)).mean()),
+            "loss": multi_label.log_loss(gold, probabilities),
         }
-        known = {name: value for name, value in metrics.items() if value is not None}
-        details = {"per_label": dict(zip(labels, table, strict=True))}
-        return Score(known, multi_label.jaccard(gold, predicted), details)
+        details = {"per_label": dict(zip(labels, multi_label.per_label(gold, predicted), strict=True))}
+        return Score(measures, multi_label.jaccard(gold, predicted), details)
 
     def mistake(self, row: Row, prediction: Prediction) -> Mistake:
         """As sure as the surest of its decisions that is wrong."""

@@ -107,8 +107,8 @@ class TextRegression(TextTask):
         """Each row's own score is 1 / (1 + error), the error counted in deviations of the training rows: 1 where the
         prediction is right, 0.5 where it is one deviation off."""
         gold, predicted = _columns(predictions, rows)
-        metrics = {name: getattr(regression, name)(gold, predicted) for name in self.metrics}
-        return Score(metrics, 1 / (1 + np.abs(gold - predicted) / self._unit[1]))
+        measures = {name: getattr(regression, name)(gold, predicted) for name in self.metrics}
+        return Score(measures, 1 / (1 + np.abs(gold - predicted) / self._unit[1]))
 
     def mistake(self, row: Row, prediction: Prediction) -> Mistake:
         gold, predicted = row["label"], prediction["value"]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tuneline.metrics import classification
+from tuneline.metrics.weighted import Measure
 from tuneline.tasks.base import Answer, Feature, Mistake, Prediction, Row, Score
 from tuneline.tasks.text_classification.texts import LabelledTexts, rate_tables, text_of
 
@@ -60,20 +61,20 @@ class SingleLabelClassification(LabelledTexts):
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:
         """Each row's own score is 1 where its label is right, else 0."""
         gold, predicted, probabilities = _arrays(predictions, rows, labels)
-        matrix = classification.confusion_matrix(gold, predicted, len(labels))
-        table = classification.per_label(matrix)
-        chosen = np.clip(probabilities[np.arange(len(gold)), gold], 1e-12, None)
-        metrics = {
+        counts = classification.label_counts(gold, predicted, len(labels))
+        measures: dict[str, Measure] = {
             "accuracy": classification.accuracy(gold, predicted),
-            "macro_f1": classification.macro_f1(table),
-            "weighted_f1": classification.weighted_f1(table),
-            "loss": float(-np.log(chosen).mean()),
+            "macro_f1": classification.macro_f1(counts),
+            "weighted_f1": classification.weighted_f1(counts),
+            "loss": classification.log_loss(gold, probabilities),
         }
         if len(labels) == 2 and 0 < gold.sum() < len(gold):
-            metrics["roc_auc"] = classification.roc_auc(gold, probabilities[:, 1])
-            metrics["pr_auc"] = classification.average_precision(gold, probabilities[:, 1])
+            measures["roc_auc"] = classification.roc_auc(gold, probabilities[:, 1])
+            measures["pr_auc"] = classification.average_precision(gold, probabilities[:, 1])
+        matrix = classification.confusion_matrix(gold, predicted, len(labels))
+        table = classification.per_label(matrix)
         details = {"per_label": dict(zip(labels, table, strict=True)), "confusion": matrix.tolist()}
-        return Score(metrics, (gold == predicted).astype(float), details)
+        return Score(measures, (gold == predicted).astype(float), details)
 
     def mistake(self, row: Row, prediction: Prediction) -> Mistake:
         return Mistake(text_of(row), row["label"], prediction["label"], prediction["score"])
