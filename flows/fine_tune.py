@@ -15,7 +15,7 @@ from prefect.states import Completed, Failed
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows import approval, artifacts
-from flows.parameters import Chosen, Overrides, Recipe, choose, choose_for_data, deployed_params
+from flows.parameters import Chosen, Overrides, Recipe, choose, choose_for_data, choose_for_model, deployed_params
 from flows.stage_runner import INTERRUPTED, REFUSED, command_task, need_tracking, stage_command
 from flows.workspaces import Workspace, bring_raw_data, save_experiment, workspace
 from tuneline import layout
@@ -47,6 +47,7 @@ class TimeOuts(BaseModel):
         return seconds
 
 
+ModelName = Annotated[str, Field(pattern=r"^[^/:@']{1,250}$")]
 Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./@^~-]{0,199}$")]
 
 
@@ -81,6 +82,22 @@ def retrain_on_data(data: str, revision: Revision, timeout_seconds: TimeOuts = T
         timeout_seconds: Longest time of each stage.
     """
     return run_stages(partial(choose_for_data, data=data), revision, timeout_seconds)
+
+
+@flow(name="retrain-on-drift", persist_result=False)
+def retrain_on_drift(
+    model: ModelName,
+    revision: Revision = "main",
+    timeout_seconds: TimeOuts = TimeOuts(),  # noqa: B008
+) -> State[None]:
+    """Train a model again, with the params file that registers it, on the data set as it stands at the revision.
+
+    Args:
+        model: Name of the model, as in register.name.
+        revision: Commit, tag or branch whose code, params and data the run takes.
+        timeout_seconds: Longest time of each stage.
+    """
+    return run_stages(partial(choose_for_model, model=model), revision, timeout_seconds)
 
 
 def run_stages(pick: Callable[[Path], Chosen], revision: str | None, timeouts: TimeOuts) -> State[None]:

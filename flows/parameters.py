@@ -111,11 +111,21 @@ def choose(folder: Path, *, form: Params, recipe: str | None, overrides: Mapping
 
 
 def choose_for_data(folder: Path, *, data: str) -> Chosen:
-    """The params file of a workspace that uses a data set: params.yaml first, then the recipes."""
-    for source in (layout.PARAMS, *(RECIPES / f"{name}.yaml" for name in recipe_names(folder))):
-        if load_yaml(folder / source)["data"]["name"] == data:
+    """The params file of a workspace that uses a data set."""
+    return _choose_by(folder, "data", data)
+
+
+def choose_for_model(folder: Path, *, model: str) -> Chosen:
+    """The params file of a workspace that registers a model."""
+    return _choose_by(folder, "register", model)
+
+
+def _choose_by(folder: Path, section: str, name: str) -> Chosen:
+    """The params file whose section has this name: params.yaml first, then the recipes."""
+    for source in (layout.PARAMS, *(RECIPES / f"{each}.yaml" for each in recipe_names(folder))):
+        if load_yaml(folder / source)[section]["name"] == name:
             return _settle(folder, source, {})
-    raise ParamsError(f"data: neither params.yaml nor a recipe of this commit has data.name: {data}.")
+    raise ParamsError(f"{section}: neither params.yaml nor a recipe of this commit has {section}.name: {name}.")
 
 
 def _settle(folder: Path, source: Path, values: Mapping[str, Any]) -> Chosen:

@@ -79,7 +79,8 @@ def up(settings: Settings) -> None:
         ])  # fmt: skip
         programs.wait_for("worker", lambda: automations.worker_heard_of(_worker_name(), since=begun))
         click.echo(
-            f"Prefect  {settings.prefect_url}      runs: deployments fine-tune, nightly, retrain-on-data, score\n"
+            f"Prefect  {settings.prefect_url}      runs: deployments fine-tune, nightly, retrain-on-data, "
+            "retrain-on-drift, drift, score\n"
             f"MLflow   {settings.mlflow_url}      metrics and the registry\n"
             f"worker   {_worker_name()}: {limit} runs at a time; logs in {programs.logs}\n"
             "Ctrl-C ends all of it."

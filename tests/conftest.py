@@ -109,6 +109,41 @@ register:
 """
 
 
+@pytest.fixture(scope="session")
+def toy_model(toy_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder, trained until it tells good words from bad ones."""
+    from tuneline import packaging  # noqa: PLC0415  only the tests that ask for it pay for it
+    from tuneline.checkpoints import find_checkpoint, load_tokenizer  # noqa: PLC0415
+    from tuneline.modelling import initial_model  # noqa: PLC0415
+    from tuneline.params import read_params  # noqa: PLC0415
+    from tuneline.training import fine_tune  # noqa: PLC0415
+
+    labels = ["bad", "good"]
+    home = tmp_path_factory.mktemp("model")
+    (home / "params.yaml").write_text(PARAMS.format(checkpoint=toy_checkpoint))
+    params = read_params("task", "model", "tokenize", "train", path=home / "params.yaml")
+    checkpoint = find_checkpoint(params.model)
+    words = {"good": ["good", "great", "lovely", "fine"], "bad": ["bad", "awful", "broken", "poor"]}
+    rows = [
+        {"text": f"{thing} {word}", "label": label}
+        for label, opinions in words.items()
+        for word in opinions
+        for thing in ("kettle", "lamp", "phone", "", "it is a", "the lamp is very", "was not") * 3
+    ]
+    classifier = initial_model(checkpoint, params.task.head(labels), params.model, seed=0)
+    vocabulary = home / "vocabulary"
+    shutil.copytree(toy_checkpoint, vocabulary)
+    features = params.task.encode(load_tokenizer(toy_checkpoint), rows, labels)
+    trained = fine_tune(
+        classifier, params.task, labels, load_tokenizer(toy_checkpoint), params.train, (features, rows), ([], []),
+        checkpoints=home / "checkpoints", callbacks=[],
+    )  # fmt: skip
+    trained.model.save_pretrained(home / "model")
+    record = {"best": {}, "train_rows": len(rows), "steps": trained.steps, "inputs_digest": "d" * 64}
+    packaging.complete(home / "model", params, params.task, labels, vocabulary, checkpoint, record)
+    return home / "model"
+
+
 def write_toy_rows(path: Path, rows: int = 80) -> None:
     """Rows whose label is said by one word, all texts different."""
     lines = ["id,text,label"]

@@ -17,48 +17,18 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file, save_file
 
-from tuneline import cli, packaging, parts, registry, scoring, tracking
-from tuneline.checkpoints import find_checkpoint, load_tokenizer
+from tuneline import cli, parts, registry, scoring, tracking
 from tuneline.digests import file_digest, model_digest
 from tuneline.errors import DataError, PipelineError, StorageError, TrackingError
 from tuneline.inference import Predictor
-from tuneline.modelling import initial_model
-from tuneline.params import read_params
 from tuneline.parts import Manifest
-from tuneline.training import fine_tune
 
-from .conftest import PARAMS
-
-LABELS = ["bad", "good"]
 TEXTS = ["good kettle", "awful lamp", "it is a lovely phone", "very poor", "not bad"]
 
 
 @pytest.fixture(scope="session")
-def model(toy_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder, trained until it tells good words from bad ones."""
-    home = tmp_path_factory.mktemp("model")
-    (home / "params.yaml").write_text(PARAMS.format(checkpoint=toy_checkpoint))
-    params = read_params("task", "model", "tokenize", "train", path=home / "params.yaml")
-    checkpoint = find_checkpoint(params.model)
-    words = {"good": ["good", "great", "lovely", "fine"], "bad": ["bad", "awful", "broken", "poor"]}
-    rows = [
-        {"text": f"{thing} {word}", "label": label}
-        for label, opinions in words.items()
-        for word in opinions
-        for thing in ("kettle", "lamp", "phone", "", "it is a", "the lamp is very", "was not") * 3
-    ]
-    classifier = initial_model(checkpoint, params.task.head(LABELS), params.model, seed=0)
-    vocabulary = home / "vocabulary"
-    shutil.copytree(toy_checkpoint, vocabulary)
-    features = params.task.encode(load_tokenizer(toy_checkpoint), rows, LABELS)
-    trained = fine_tune(
-        classifier, params.task, LABELS, load_tokenizer(toy_checkpoint), params.train, (features, rows), ([], []),
-        checkpoints=home / "checkpoints", callbacks=[],
-    )  # fmt: skip
-    trained.model.save_pretrained(home / "model")
-    record = {"best": {}, "train_rows": len(rows), "steps": trained.steps, "inputs_digest": "d" * 64}
-    packaging.complete(home / "model", params, params.task, LABELS, vocabulary, checkpoint, record)
-    return home / "model"
+def model(toy_model: Path) -> Path:
+    return toy_model
 
 
 @pytest.fixture(scope="session")
@@ -152,7 +122,8 @@ def test_each_row_gets_the_prediction_of_the_model(model: Path) -> None:
 def test_parts_hold_so_many_rows_each_and_read_as_one_table() -> None:
     score(write_csv("in.csv", 25))
     assert names("scores") == [
-        "_scoring.json", "part-00000.parquet", "part-00001.parquet", "part-00002.parquet",
+        "_scoring.json", "_seen-00000.parquet", "_seen-00001.parquet", "_seen-00002.parquet",
+        "part-00000.parquet", "part-00001.parquet", "part-00002.parquet",
     ]  # fmt: skip
     assert [pq.read_metadata(part).num_rows for part in sorted(Path("scores").glob("part-*"))] == [10, 10, 5]
     frame = pd.read_parquet("scores")
@@ -395,14 +366,14 @@ def test_a_full_disk_leaves_whole_parts_to_go_on_from(monkeypatch: pytest.Monkey
     sync, calls = parts._sync, iter(range(100))
 
     def full(place: Path) -> None:
-        if next(calls) == 4:  # after the manifest and the first part: a file and a folder each
+        if next(calls) == 6:  # after the manifest and both files of the first part: a file and a folder each
             raise OSError(28, "No space left on device")
         sync(place)
 
     monkeypatch.setattr(parts, "_sync", full)
     with pytest.raises(StorageError, match="scores: no space left on the device"):
         score(path)
-    assert names("scores") == ["_scoring.json", "part-00000.parquet"]
+    assert names("scores") == ["_scoring.json", "_seen-00000.parquet", "part-00000.parquet"]
     monkeypatch.setattr(parts, "_sync", sync)
     assert score(path).complete
 

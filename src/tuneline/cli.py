@@ -22,6 +22,9 @@ STAGES = {
 }
 
 
+DRIFTED = 3  # exit code of `drift --fail-on-drift`; 2 is for what a person must mend
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def cli() -> None:
@@ -94,6 +97,33 @@ def push(name: str) -> None:
     pushed = import_module("tuneline.pushing").push(name)
     import_module("flows.events").data_pushed(name, revision=pushed.revision, md5=pushed.md5)
     click.echo(f"{name} {pushed.md5[:12]} at commit {pushed.revision[:12]} is pushed, and the Prefect server knows.")
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--column", "columns", multiple=True, callback=_pairs, metavar="OURS=THEIRS",
+              help="Where a column has another name in DATA, as in text=review. Repeatable.")  # fmt: skip
+@click.option("--encoding", default="utf-8", show_default=True, help="Character encoding of a csv or tsv file.")
+@click.option("--delimiter", help="Column delimiter of a csv or tsv file.")
+@click.option("--confidence", type=click.FloatRange(0.5, 0.9999), default=0.99, show_default=True,
+              help="1 less the chance that all tests together raise a false alarm.")  # fmt: skip
+@click.option("--smallest-effect", type=click.FloatRange(0, 1), default=0.1, show_default=True,
+              help="Distance below which a difference does not matter, however sure it is.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+@click.option("--emit", is_flag=True, help="On drift, tell the Prefect server: tuneline.drift.found.")
+@click.option("--fail-on-drift", is_flag=True, help="On drift, end with exit code 3.")
+def drift(model: str, data: Path, as_json: bool, emit: bool, fail_on_drift: bool, **options: Any) -> None:
+    """Compare the texts of DATA with those that MODEL is known by: is the difference more than chance?
+
+    DATA is a csv, tsv or parquet file, or an OUTPUT folder of `tuneline score`. Ends with 0, drift or not.
+    """
+    found = import_module("tuneline.drift").compare(model, data, **options)
+    import_module("tuneline.drift_report").show(found, as_json=as_json)
+    if found.worst and emit:
+        import_module("flows.events").drift_found(**found.event())
+    if found.worst and fail_on_drift:
+        sys.exit(DRIFTED)
 
 
 @cli.command()

@@ -13,16 +13,16 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from tuneline.batching import PadBatch, by_length, token_means
+from tuneline.batching import PadBatch, by_length
 from tuneline.checkpoints import NO_WEIGHTS, Checkpoint, find_checkpoint, load_tokenizer
 from tuneline.digests import file_digest
+from tuneline.embedding import mean_states
 from tuneline.errors import CheckpointError, ParamsError
 from tuneline.general import pinned_lines
 from tuneline.inference import BATCH_SIZE, Predictor
 from tuneline.likelihoods import scored
 from tuneline.losses import Shape, cross_entropy, terms
 from tuneline.metrics.similarity import linear_cka, similarity_agreement
-from tuneline.optimization import encoder_of
 from tuneline.params import Forgetting, Model
 from tuneline.tasks.base import IGNORED_LABEL, Feature, Head
 from tuneline.weights import read_weights
@@ -125,17 +125,7 @@ class Reader:
 
     def states(self) -> NDArray[np.float32]:
         """Mean over the tokens of each sentence: (sentences, layers + 1, d). The first ones are the embeddings."""
-        found: list[Any] = [None] * len(self.features)
-        encoder = encoder_of(self.model)
-        with torch.inference_mode():
-            for positions in by_length(self.features, BATCH_SIZE):
-                batch = self.collate.on(self.model.device, [self.features[i] for i in positions])
-                states = encoder(**batch, output_hidden_states=True).hidden_states
-                layers = torch.stack(states, dim=1).float()  # (batch, layers + 1, tokens, d)
-                means = token_means(layers, batch["attention_mask"])
-                for i, mean in zip(positions, means.cpu().numpy(), strict=True):
-                    found[i] = mean
-        return np.stack(found)
+        return mean_states(self.model, self.collate, self.features, BATCH_SIZE)
 
     def nats_per_token(self, features: Sequence[Feature]) -> float:
         """Mean loss over all labels of the features, by the model's language-model head."""

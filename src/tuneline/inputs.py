@@ -5,20 +5,21 @@
 
 import codecs
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 
+from tuneline.cells import Wanted, read_cells
 from tuneline.digests import digest, file_digest
 from tuneline.errors import DataError, did_you_mean
 from tuneline.formats import parse
-from tuneline.formats.base import Reading, Source
+from tuneline.formats.base import Problems, Reading, Source
 from tuneline.formats.delimited import DELIMITERS, other_delimiter
 from tuneline.formats.files import ENDINGS
-from tuneline.tasks.base import Task
+from tuneline.tasks.base import Row, Task
 
 TEXT_TYPES = ("string", "large_string", "string_view", "null")  # as Arrow calls them
 READ = ("csv", "tsv", "parquet")
@@ -60,6 +61,40 @@ class InputFile:
         with _said_with_options():
             for chunk in parse(self.format, self.source, replace(self.reading, wanted=columns)):
                 yield pa.RecordBatch.from_pydict(dict(chunk.columns))
+
+    def rows(self, columns: Sequence[Wanted]) -> Iterator[list[Row]]:
+        """Rows of a data set: the cells of its columns, read by their kinds. DataError names every broken row."""
+        problems = Problems(self.source.shown)
+        with _said_with_options():
+            for chunk in parse(self.format, self.source, self.reading):
+                cells = {
+                    column.ours: read_cells(
+                        [chunk.columns[name] for name in column.among(list(chunk.columns))],
+                        column, chunk.numbers, problems,
+                    ).to_pylist()
+                    for column in columns
+                }  # fmt: skip
+                yield [dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True)]
+            problems.raise_any()
+
+    def gold_columns(self, schema: pa.Schema, task: Task, columns: Mapping[str, str]) -> list[Wanted] | None:
+        """The columns of the data set that the file has, when it has all that the task must have: text and gold.
+
+        columns: ours to theirs, where names differ. DataError when one of them names gold that is not there.
+        """
+        wanted = [
+            Wanted(
+                name, columns.get(name, name), column.kind, column.required, task.separator if column.is_gold else None
+            )
+            for name, column in task.columns.items()
+        ]
+        found = [column for column in wanted if column.among(schema.names)]
+        missing = [column for column in wanted if column not in found]
+        told = [self._missing(each.ours, each.theirs, schema.names) for each in missing
+                if each.ours in columns and each.ours not in task.texts]  # fmt: skip
+        if told:
+            raise DataError("\n".join(told))
+        return None if any(column.required for column in missing) else found
 
     def text_columns(self, schema: pa.Schema, task: Task, columns: Mapping[str, str]) -> dict[str, str]:
         """Ours to theirs, for every text that the task reads and the file has. columns: where names differ.
@@ -125,6 +160,7 @@ def _said_with_options() -> Iterator[None]:
         yield
     except DataError as error:
         said = str(error).replace("Set data.header: false and data.column_names.", "Give it one.")
+        said = re.sub(r"data\.columns\.(\w+)", r"--column \1=THEIRS", said)
         raise DataError(re.sub(r"data\.(encoding|delimiter):?", r"--\1", said)) from error
 
 

@@ -1,6 +1,7 @@
 """A folder of Parquet parts that grows part by part, and the manifest that says what they are made from.
 
     scores/_scoring.json         written first; complete at the end
+    scores/_seen-00000.parquet   what drift looks at in some of the rows of part 0
     scores/part-00000.parquet    rows_per_part rows each, the last one fewer
     scores/.part-00001.parquet   being written
 
@@ -42,6 +43,10 @@ class Manifest(BaseModel):
 
 def part_file(folder: Path, number: int) -> Path:
     return folder / f"part-{number:05d}.parquet"
+
+
+def seen_file(folder: Path, number: int) -> Path:
+    return folder / f"_seen-{number:05d}.parquet"
 
 
 def whole_parts(folder: Path) -> int:
@@ -100,10 +105,11 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 @contextmanager
-def new_part(folder: Path, number: int) -> Iterator[Path]:
-    """A place to write a part to. The part gets its name when the block is done."""
-    with _settled(part_file(folder, number)) as place:
-        yield place
+def new_part(folder: Path, number: int) -> Iterator[tuple[Path, Path]]:
+    """A place to write a part to, and one for what was seen of it. They get their names when the block is done, the
+    part last: where it stands, all of it does."""
+    with _settled(part_file(folder, number)) as part, _settled(seen_file(folder, number)) as seen:
+        yield part, seen
 
 
 @contextmanager

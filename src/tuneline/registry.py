@@ -27,7 +27,7 @@ from tuneline.tracking import connect, safe_uri, tracking_uri
 
 CHAMPION, CHALLENGER = "champion", "challenger"  # aliases: the version in use, and one that waits for approval
 MODEL_DIGEST, TEST_DIGEST, SCORE = "tuneline.model_digest", "tuneline.test_sha256", "tuneline.score."
-TEST_ROWS = "test.parquet"  # beside the model, in the run of a version
+TEST_ROWS, REFERENCE_ROWS = "test.parquet", "reference.parquet"  # beside the model, in the run of a version
 FORGETTING = "tuneline.forgetting."
 REFERENCE = re.compile(r"(models:/)?(?P<name>[^/@:']+)([/@](?P<version>[0-9]+)|@(?P<alias>[^/@:']+))?")
 
@@ -238,6 +238,13 @@ def champion(client: MlflowClient, name: str) -> ModelVersion | None:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
+
+
+def recorded_scores(version: ModelVersion, test_digest: str) -> dict[str, float] | None:
+    """The scores a version carries, when they were measured on these very test rows."""
+    if version.tags.get(TEST_DIGEST) != test_digest:
+        return None
+    return {name.removeprefix(SCORE): float(value) for name, value in version.tags.items() if name.startswith(SCORE)}
 
 
 def score_tags(metrics: Mapping[str, float], test_digest: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ from tuneline.errors import ServerAway, TrackingError, Unscorable
 from tuneline.inference import Predictor
 from tuneline.parquet import read_rows
 from tuneline.registry import TEST_DIGEST, TEST_ROWS
-from tuneline.tasks.base import Prediction, Row
+from tuneline.tasks.base import Prediction, Row, Score
 from tuneline.tracking import answering
 
 
@@ -62,8 +62,12 @@ def score_on_rows_of(client: MlflowClient, champion: ModelVersion, folder: Path)
         held = _downloaded(f"models:/{champion.name}/{champion.version}/{FACTS}", Path(scratch))
         then = facts_of(held.parent)
     same_question(then, facts_of(folder))
-    predictor = Predictor.load(folder)
-    return predictor.task.score(_predicted(predictor, rows), rows, predictor.labels).metrics
+    return score_rows(Predictor.load(folder), rows).metrics
+
+
+def score_rows(predictor: Predictor, rows: Sequence[Row]) -> Score:
+    """The score of a model on rows with gold."""
+    return predictor.task.score(_predicted(predictor, rows), rows, predictor.labels)
 
 
 def _predicted(predictor: Predictor, rows: Sequence[Row]) -> list[Prediction]:
@@ -73,19 +77,24 @@ def _predicted(predictor: Predictor, rows: Sequence[Row]) -> list[Prediction]:
 
 def _test_rows(client: MlflowClient, version: ModelVersion, scratch: Path) -> list[Row]:
     """The rows that the version was scored on, as register put them beside its model."""
+    file = kept_file(client, version, TEST_ROWS, scratch)
+    if file is None:
+        raise Unscorable(f"its test rows are gone (there is no {TEST_ROWS} in MLflow run {version.run_id})")
+    if file_digest(file) != version.tags.get(TEST_DIGEST):
+        raise Unscorable(f"{TEST_ROWS} in MLflow run {version.run_id} holds other rows than it was scored on")
+    return list(read_rows(file))
+
+
+def kept_file(client: MlflowClient, version: ModelVersion, name: str, folder: Path) -> Path | None:
+    """A file that register put beside the model of a version, brought into a folder; None when there is none."""
     run_id = str(version.run_id)
     try:
         kept = {file.path for file in client.list_artifacts(run_id)}
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        kept = set()
-    if TEST_ROWS not in kept:
-        raise Unscorable(f"its test rows are gone (there is no {TEST_ROWS} in MLflow run {run_id})")
-    file = _downloaded(f"runs:/{run_id}/{TEST_ROWS}", scratch)
-    if file_digest(file) != version.tags.get(TEST_DIGEST):
-        raise Unscorable(f"{TEST_ROWS} in MLflow run {run_id} holds other rows than it was scored on")
-    return list(read_rows(file))
+        return None
+    return _downloaded(f"runs:/{run_id}/{name}", folder) if name in kept else None
 
 
 def _downloaded(uri: str, folder: Path) -> Path:

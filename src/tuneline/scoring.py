@@ -8,7 +8,7 @@ The input streams, some thousand rows at a time. A scoring that was cut short go
 and ends with the same bytes as one that was not.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby
 from operator import itemgetter
@@ -22,9 +22,10 @@ from tuneline import devices, host, layout, parts, registry, tracking
 from tuneline.digests import digest
 from tuneline.errors import DataError, PipelineError, TrackingError
 from tuneline.inference import Predictor
-from tuneline.inputs import InputFile, has_text, texts_digest, texts_of
+from tuneline.inputs import InputFile, Texts, has_text, texts_digest, texts_of
 from tuneline.log import report, warn
-from tuneline.parquet import BATCH_ROWS, schema_of
+from tuneline.observations import SCHEMA, Observation, observe, sample
+from tuneline.parquet import BATCH_ROWS, schema_of, write_rows
 from tuneline.parts import Manifest
 from tuneline.registry import ModelVersion, Reference
 from tuneline.rescoring import load_version
@@ -75,13 +76,14 @@ def _score(version: ModelVersion, file: InputFile, output: Path, manifest: Manif
     columns = file.text_columns(schema, predictor.task, manifest.columns)
     scorer = _Scorer(predictor, columns, schema, f"{version.name}/{version.version}")
     count, without_text = _count(file, columns, predictor.task)
+    sampled = frozenset(sample(count))
     parts.write_manifest(output, manifest)
     whole = parts.whole_parts(output)
     if whole:
         report("score", f"{min(whole * manifest.rows_per_part, count):,} rows were done before")
     for number, pieces in groupby(_pieces(file.batches(), manifest.rows_per_part), key=itemgetter(0)):
         if number >= whole:
-            _write_part(output, number, scorer, (piece for _, piece in pieces))
+            _write_part(output, number, scorer, ((at, piece) for _, at, piece in pieces), sampled)
             report("score", f"{min((number + 1) * manifest.rows_per_part, count):,} rows done")
     done = manifest.model_copy(update={"rows": count, "rows_without_text": without_text, "complete": True})
     parts.write_manifest(output, done)
@@ -98,8 +100,8 @@ def _count(file: InputFile, columns: Mapping[str, str], task: Task) -> tuple[int
     return count, without_text
 
 
-def _pieces(batches: Iterable[pa.RecordBatch], rows_per_part: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """The number of a part, and some of its rows.
+def _pieces(batches: Iterable[pa.RecordBatch], rows_per_part: int) -> Iterator[tuple[int, int, pa.RecordBatch]]:
+    """The number of a part, and some of its rows, after how many they stand in the file.
 
     The cuts depend on the input alone, never on where a process began: in other company rows are padded to other
     lengths, and their scores differ in the last digits.
@@ -110,18 +112,25 @@ def _pieces(batches: Iterable[pa.RecordBatch], rows_per_part: int) -> Iterator[t
         while start < len(batch):
             number, within = divmod(at, rows_per_part)
             piece = batch.slice(start, min(BATCH_ROWS, rows_per_part - within))
-            yield number, piece
+            yield number, at, piece
             start += len(piece)
             at += len(piece)
 
 
-def _write_part(output: Path, number: int, scorer: "_Scorer", pieces: Iterable[pa.RecordBatch]) -> None:
-    with (
-        parts.new_part(output, number) as place,
-        pq.ParquetWriter(place, scorer.schema, compression="zstd") as writer,
-    ):
-        for piece in pieces:
-            writer.write_batch(scorer(piece))
+def _write_part(
+    output: Path, number: int, scorer: "_Scorer", pieces: Iterable[tuple[int, pa.RecordBatch]], sampled: frozenset[int]
+) -> None:
+    """Write the rows of a part with their predictions, and beside it what drift looks at in those that are sampled."""
+    seen: list[Observation] = []
+    with parts.new_part(output, number) as (part, seen_place):
+        with pq.ParquetWriter(part, scorer.schema, compression="zstd") as writer:
+            for at, piece in pieces:
+                texts = texts_of(piece, scorer.columns)
+                predictions = scorer.predict(texts)
+                writer.write_batch(scorer.batch(piece, texts, predictions))
+                looked_at = [i for i, each in enumerate(predictions) if each and at + i in sampled]
+                seen += observe(scorer.predictor, [texts[i] for i in looked_at], [predictions[i] for i in looked_at])
+        write_rows(seen_place, seen, SCHEMA)
 
 
 class _Scorer:
@@ -139,13 +148,16 @@ class _Scorer:
         self.answers = schema_of(predictor.task.answer_types)
         self.schema = pa.schema([*schema, *schema_of(named)])
 
-    def __call__(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """The rows with their predictions; null where there is no text."""
-        texts = texts_of(rows, self.columns)
+    def predict(self, texts: Sequence[Texts]) -> list[Prediction]:
+        """A prediction of each row, empty where there is no text."""
         predictable = [i for i, each in enumerate(texts) if has_text(each, self.predictor.task)]
         predictions: list[Prediction] = [{}] * len(texts)
         for i, prediction in zip(predictable, self.predictor.predict([texts[i] for i in predictable]), strict=True):
             predictions[i] = prediction
+        return predictions
+
+    def batch(self, rows: pa.RecordBatch, texts: Sequence[Texts], predictions: Sequence[Prediction]) -> pa.RecordBatch:
+        """The rows with their predictions; null where there is none."""
         predicted = [pa.array([p.get(field.name) for p in predictions], field.type) for field in self.answers]
         versions = pa.repeat(self.model_version, len(texts))
         digests = pa.array([texts_digest(each) for each in texts])

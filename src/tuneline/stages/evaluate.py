@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tuneline import behaviour, charts, curves, devices, forgetting, layout, report_facts, slicing
+from tuneline import behaviour, charts, curves, devices, forgetting, layout, observations, report_facts, slicing
 from tuneline.augmentation import Augmenter
 from tuneline.baselines import BASELINES
 from tuneline.checkpoints import load_tokenizer
@@ -19,7 +19,7 @@ from tuneline.layout import split_file, staged
 from tuneline.log import report
 from tuneline.metrics.resampling import intervals
 from tuneline.params import Sections
-from tuneline.parquet import read_batches, read_rows
+from tuneline.parquet import read_batches, read_rows, write_rows
 from tuneline.predictions import write as write_predictions
 from tuneline.report_facts import PLOTTED, ReportFacts
 from tuneline.tasks.base import Prediction, Row, Score, Task
@@ -64,10 +64,15 @@ def run(params: Sections) -> None:
     }
     tables = task.plots(predictions, rows, labels)
     errors = _worst_errors(task, predictions, rows, score, params.evaluate.worst_errors)
-    outs = (layout.EVALUATION, layout.PREDICTIONS, layout.TABLES, layout.PLOTS, layout.REPORT_FACTS)
-    with staged(*outs) as [evaluation_file, predictions_file, tables_folder, plots_folder, facts_file]:
+    outs = (
+        layout.EVALUATION, layout.PREDICTIONS, layout.REFERENCE, layout.TABLES, layout.PLOTS, layout.REPORT_FACTS
+    )  # fmt: skip
+    with staged(*outs) as [evaluation_file, predictions_file, reference_file, tables_folder, plots_folder, facts_file]:
         evaluation_file.write_text(json.dumps(evaluation, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         write_predictions(predictions_file, task, predictions, rows, score.per_row)
+        write_rows(
+            reference_file, observations.reference(predictor, _training_rows(), rows), observations.REFERENCE_SCHEMA
+        )
         tables_folder.mkdir()
         for name, lines in tables.items():
             _write_csv(tables_folder / f"{name}.csv", lines)
@@ -86,8 +91,11 @@ def run(params: Sections) -> None:
 def _baseline(task: Task, rows: Sequence[Row], labels: Sequence[str]) -> dict[str, float] | None:
     if task.baseline is None:
         return None
-    train = read_rows(split_file(layout.VALIDATED, "train"))
-    return task.score(BASELINES[task.baseline](train, rows, labels), rows, labels).metrics
+    return task.score(BASELINES[task.baseline](_training_rows(), rows, labels), rows, labels).metrics
+
+
+def _training_rows() -> list[Row]:
+    return list(read_rows(split_file(layout.VALIDATED, "train")))
 
 
 def _worst_errors(

@@ -97,6 +97,7 @@ def _version(
     tracking.log_scores(client, run_id, evaluation["forgetting"]["metrics"], prefix="forgetting.")
     client.log_artifact(run_id, str(layout.REPORT))
     client.log_artifact(run_id, str(split_file(layout.VALIDATED, "test")))
+    client.log_artifact(run_id, str(layout.REFERENCE))
     written = card.complete(params, facts, training, tags, asdict(performance))
     return registry.ensure_version(client, name, run_id, layout.MODEL, folder, tags, written)
 

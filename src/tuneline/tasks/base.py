@@ -2,7 +2,7 @@
 
     columns · problem · labels · informed · limit · augmented · encode · varied
     head · condense · decode · fitted · score · calibration · gold_labels · mistake · label_errors · plots
-    input_text · agrees · said · expectation · given_labels · degree
+    input_text · agrees · said · expectation · given_labels · degree · served · observed
 
 A task is also the typed `task:` section of params.yaml. A task module imports neither torch nor transformers:
 what it says about them, it says by name, so that validate and tokenize never load them.
@@ -126,6 +126,14 @@ class LabelError:
     gold: str
     suggested: str
     confidence: float  # the probability of what is suggested
+
+
+class Answer(NamedTuple):
+    """What a prediction says, in a form that can be compared over many rows. None: the task has no such thing."""
+
+    labels: Sequence[str] | None = None  # each as often as it is given
+    number: float | None = None
+    confidence: float | None = None  # a probability
 
 
 class Encoder(Protocol):
@@ -264,6 +272,10 @@ class Task(BaseModel):
         """What a row to predict says, under our names. Gold, if there, is not looked at."""
         return {name: row.get(name) for name, column in self.columns.items() if not column.is_gold}
 
+    def served(self, row: Row) -> Row:
+        """A row of the data set as a file of texts to score would hold it: the columns of `texts`."""
+        return {name: row.get(name) for name in self.texts}
+
     def limit(self, tokenizer: Encoder, max_length: int) -> None:
         """Cut inputs at max_length tokens from now on, the longer text of a pair first."""
         tokenizer.enable_truncation(max_length, strategy="longest_first")
@@ -307,6 +319,10 @@ class Task(BaseModel):
     def worded(self, prediction: Prediction, tokenizer: Encoder) -> Prediction:
         """A prediction as it is served: what decode had to leave as token ids, in words."""
         return prediction
+
+    def observed(self, prediction: Prediction) -> Answer:
+        """What a served prediction says, for the comparison of many with many (drift). Nothing, unless a task tells."""
+        return Answer()
 
     def fitted(
         self, outputs: Sequence[NDArray[Any]], features: Sequence[Feature], rows: Sequence[Row], labels: Sequence[str]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tuneline.errors import DataError, ParamsError
 from tuneline.metrics.likelihood import perplexity
 from tuneline.metrics.weighted import Quotient, of_sums
-from tuneline.tasks.base import IGNORED_LABEL, Column, Encoder, Feature, Mistake, Prediction, Row, Score, Task
+from tuneline.tasks.base import IGNORED_LABEL, Answer, Column, Encoder, Feature, Mistake, Prediction, Row, Score, Task
 
 
 class LanguageModel(Task):
@@ -72,6 +72,11 @@ class LanguageModel(Task):
             "correct": int((output[:, 1] == gold).sum()),
             "perplexity": float(perplexity(nats, tokens)) if tokens else None,
         }
+
+    def observed(self, prediction: Prediction) -> Answer:
+        """confidence: the geometric mean of the probabilities of the tokens, where any was predicted."""
+        perplexity_ = prediction["perplexity"]
+        return Answer(confidence=1 / perplexity_ if perplexity_ else None)
 
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:
         """Over all tokens predicted. Each row's own score is the geometric mean of their probabilities."""

@@ -20,6 +20,7 @@ from tuneline.metrics.classification import softmax
 from tuneline.metrics.overlap import best, best_null_threshold, exact_match, token_f1
 from tuneline.metrics.weighted import Measure, mean
 from tuneline.tasks.base import (
+    Answer,
     Column,
     Editor,
     Encoder,
@@ -259,6 +260,11 @@ class QuestionAnswering(Task):
 
     def _likeliest(self, positions: NDArray[Any], probabilities: NDArray[Any]) -> NDArray[Any]:
         return positions[np.argsort(-probabilities[positions], kind="stable")[: self.n_best_size]]
+
+    def observed(self, prediction: Prediction) -> Answer:
+        """number: words of the answer, 0 where none is given."""
+        sure = prediction["score"] if prediction["answer"] else prediction["null_score"]
+        return Answer(number=float(len(prediction["answer"].split())), confidence=sure)
 
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:
         """Each row's own score is its F1."""

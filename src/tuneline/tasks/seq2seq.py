@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from tuneline.errors import DataError
-from tuneline.tasks.base import Column, Encoder, Feature, Head, Mistake, Prediction, Row, Score, Task
+from tuneline.tasks.base import Answer, Column, Encoder, Feature, Head, Mistake, Prediction, Row, Score, Task
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,10 @@ class Seq2Seq(Task):
     ) -> list[Prediction]:
         """text; score, the geometric mean of the probabilities of its tokens."""
         return [{"text": output.text, "score": output.score} for output in outputs]
+
+    def observed(self, prediction: Prediction) -> Answer:
+        """number: words of the text."""
+        return Answer(number=float(len(prediction["text"].split())), confidence=prediction["score"])
 
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:
         """Each row's own score is its ROUGE-Lsum, or its chrF: BLEU says little of a single sentence."""

@@ -20,6 +20,7 @@ from tuneline.metrics import calibration, classification, label_errors, spans
 from tuneline.metrics.weighted import Measure, Quotient
 from tuneline.tasks.base import (
     IGNORED_LABEL,
+    Answer,
     Column,
     Editor,
     Encoder,
@@ -156,6 +157,9 @@ class TokenClassification(CalibratedTask):
             return {"tokens": [word.group() for word in found], "places": [word.span() for word in found], "text": text}
         raise DataError(f"tokens is {tokens!r:.60}. Expected a list of words as `tokens`, or a string as `text`.")
 
+    def served(self, row: Row) -> Row:
+        return {"text": " ".join(row["tokens"])}
+
     def limit(self, tokenizer: Encoder, max_length: int) -> None:
         """Window inputs at max_length tokens from now on. ParamsError when the windows would never move on."""
         stride = max_length // 4 if self.stride is None else self.stride
@@ -247,6 +251,12 @@ class TokenClassification(CalibratedTask):
         gold = tag_codes(rows, labels)
         told = (gold >= 0) & ~np.isnan(logits).any(axis=1)
         return self.model_copy(update={"temperature": calibration.temperature(logits[told], gold[told])})
+
+    def observed(self, prediction: Prediction) -> Answer:
+        """The tag of each word, without B- and the like, and how sure they are in the mean."""
+        scores = prediction["scores"]
+        tags = [self._class(tag) for tag in prediction["tags"]]
+        return Answer(labels=tags, confidence=float(np.mean(scores)) if scores else None)
 
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:
         """Each row's own score is the share of its words with the right tag."""

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tuneline.metrics import calibration, classification, multi_label
 from tuneline.metrics.weighted import Measure
-from tuneline.tasks.base import Feature, Head, Mistake, Prediction, Row, Score, check_labels
+from tuneline.tasks.base import Answer, Feature, Head, Mistake, Prediction, Row, Score, check_labels
 from tuneline.tasks.text_classification.texts import LabelledTexts, TextTask, rate_tables
 
 NO_LABEL = "(no label)"
@@ -129,6 +129,11 @@ class MultiLabelClassification(LabelledTexts):
             }
             for mask, row in zip(given, probabilities, strict=True)
         ]
+
+    def observed(self, prediction: Prediction) -> Answer:
+        """As sure as it is of its labels in the mean."""
+        scores = prediction["scores"]
+        return Answer(labels=prediction["labels"] or [NO_LABEL], confidence=float(np.mean(scores)) if scores else None)
 
     def fitted(
         self, outputs: Sequence[NDArray[Any]], features: Sequence[Feature], rows: Sequence[Row], labels: Sequence[str]

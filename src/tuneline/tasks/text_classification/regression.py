@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from tuneline.metrics import regression
-from tuneline.tasks.base import Feature, Head, Mistake, Prediction, Row, Score
+from tuneline.tasks.base import Answer, Feature, Head, Mistake, Prediction, Row, Score
 from tuneline.tasks.text_classification.texts import TextTask
 
 TOLERANCE = 0.1  # deviations of the training rows, within which two numbers are the same answer
@@ -102,6 +102,9 @@ class TextRegression(TextTask):
         """value, in the unit of the gold and within the bounds."""
         mean, deviation = self._unit
         return [{"value": self._within(float(mean + deviation * number))} for number in np.ravel(outputs)]
+
+    def observed(self, prediction: Prediction) -> Answer:
+        return Answer(number=prediction["value"])
 
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:
         """Each row's own score is 1 / (1 + error), the error counted in deviations of the training rows: 1 where the

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from tuneline.metrics import calibration, classification, label_errors
 from tuneline.metrics.weighted import Measure
-from tuneline.tasks.base import Feature, LabelError, Mistake, Prediction, Row, Score, check_labels
+from tuneline.tasks.base import Answer, Feature, LabelError, Mistake, Prediction, Row, Score, check_labels
 from tuneline.tasks.text_classification.texts import LabelledTexts, rate_tables
 
 
@@ -64,6 +64,9 @@ class SingleLabelClassification(LabelledTexts):
         """With the temperature that these rows call for (calibration.temperature)."""
         chosen = calibration.temperature(np.reshape(outputs, (len(outputs), len(labels))), _gold(rows, labels))
         return self.model_copy(update={"temperature": chosen})
+
+    def observed(self, prediction: Prediction) -> Answer:
+        return Answer(labels=[prediction["label"]], confidence=prediction["score"])
 
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:
         """Each row's own score is 1 where its label is right, else 0."""

@@ -1,0 +1,56 @@
+"""The flow `drift`: does the text of a file differ from that which a registered model is known by?
+
+prefect deployment run drift/drift --param model=reviews --param source=/data/today.csv
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
+from pydantic import Field
+
+from flows import ROOT
+from flows.stage_runner import REFUSED, command_task, need_tracking
+from tuneline.errors import PipelineError
+from tuneline.leash import leashed, tie_to_parent
+
+TASK = command_task("drift")
+
+
+@flow(name="drift", persist_result=False)
+def drift(
+    model: str,
+    source: str,
+    columns: dict[str, str] = {},  # noqa: B006  never changed
+    confidence: Annotated[float, Field(ge=0.5, le=0.9999)] = 0.99,
+    smallest_effect: Annotated[float, Field(ge=0, le=1)] = 0.1,
+    emit: bool = True,
+) -> State[Any]:
+    """Compare the texts of a file with those that a registered model is known by. The message of the run says what
+    came of it.
+
+    Args:
+        model: models:/NAME@ALIAS, models:/NAME/VERSION, or NAME for its champion.
+        source: A CSV, TSV or Parquet file, or the output folder of a scoring, as the worker sees it.
+        columns: Where a column has another name in the file, ours to theirs, as in {"text": "review"}.
+        confidence: 1 less the chance that all tests together raise a false alarm.
+        smallest_effect: Distance below which a difference does not matter, however sure it is.
+        emit: On drift, send the event that retrain-on-drift waits for.
+    """
+    tie_to_parent()
+    try:
+        need_tracking()
+    except PipelineError as error:
+        return Failed(name=REFUSED, message=str(error))
+    options = [f"--column={ours}={theirs}" for ours, theirs in columns.items()]
+    numbers = [f"--confidence={confidence}", f"--smallest-effect={smallest_effect}"]
+    arguments = [*numbers, *options, *(["--emit"] if emit else []), "--", model, source]
+    command = leashed(sys.executable, "-m", "tuneline", "drift", *arguments)
+    state: State[Any] = TASK(
+        command, Path.cwd(), {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}, return_state=True
+    )
+    return state
