@@ -14,7 +14,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from tuneline import curves, devices, layout, registry, tracking
+from tuneline import curves, devices, layout, registry, seeds, tracking
 from tuneline.digests import digest, tree_digest
 from tuneline.errors import TrackingError, Unscorable
 from tuneline.layout import split_file, staged
@@ -44,6 +44,7 @@ def run(params: Sections) -> None:
         run_id = tracking.ensure_run(client, experiment, training["inputs_digest"], sections, curve)
         if registry.find_version(client, name, model_digest) is None:  # all of it first: no version is ever without
             tracking.log_scores(client, run_id, evaluation["metrics"])
+            tracking.log_scores(client, run_id, seeds.named_scores(training), prefix="")
             tracking.log_scores(client, run_id, evaluation["forgetting"]["metrics"], prefix="forgetting.")
             client.log_artifact(run_id, str(layout.REPORT))
             client.log_artifact(run_id, str(split_file(layout.VALIDATED, "test")))
