@@ -190,7 +190,7 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> Spec | None:
     the paler, the fewer claims it stands for."""
     if not bins:
         return None
-    axis = {"type": "quantitative", "scale": {"domain": [0, 1]}}
+    axis = {"type": "quantitative", "scale": {"domain": [0, 1]}, "axis": {"tickCount": 5, "format": ".1f"}}
     bars = {
         "mark": {"type": "bar", "binSpacing": 1},
         "encoding": {
@@ -215,7 +215,7 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> Spec | None:
         "encoding": {
             "x": {"field": "confidence", **axis},
             "y": {"field": "share_right", **axis},
-            "text": {"field": "count", "type": "quantitative", "format": "~s"},
+            "text": {"field": "count", "type": "quantitative", "format": ",d"},
         },
     }
     equal = {

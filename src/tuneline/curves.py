@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+PLACE = ("step", "epoch")  # where a point stands
 TIMING = ("_runtime", "_per_second")  # never in a file that DVC hashes
 
 
@@ -17,14 +18,14 @@ def from_history(history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
     for point in history:
         line = curve.setdefault(int(point["step"]), {"step": int(point["step"]), "epoch": round(point["epoch"], 4)})
         for name, value in point.items():
-            if name not in ("step", "epoch") and not name.endswith(TIMING):
+            if name not in PLACE and not name.endswith(TIMING):
                 line[_renamed(name)] = value
     return list(curve.values())
 
 
 def metrics_of(point: dict[str, Any]) -> dict[str, float]:
     """The measured values of one line, without where it stands."""
-    return {name: value for name, value in point.items() if name not in ("step", "epoch")}
+    return {name: value for name, value in point.items() if name not in PLACE}
 
 
 def write(path: Path, curve: Sequence[dict[str, float]]) -> None:

@@ -22,8 +22,8 @@ from mlflow.entities import Metric, Param, Run, RunStatus
 from mlflow.exceptions import MlflowException
 from requests.exceptions import ChunkedEncodingError, ConnectionError, RetryError, Timeout
 
+from tuneline import curves
 from tuneline.addresses import safe_text, safe_url
-from tuneline.curves import metrics_of
 from tuneline.errors import ServerAway
 from tuneline.log import warn
 
@@ -145,7 +145,9 @@ def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> 
 def log_curve(client: MlflowClient, run_id: str, curve: Sequence[dict[str, float]]) -> None:
     """Every point of a learning curve, in few requests."""
     points = [
-        Metric(name, value, 0, int(point["step"])) for point in curve for name, value in metrics_of(point).items()
+        Metric(name, value, 0, int(point["step"]))
+        for point in curve
+        for name, value in curves.metrics_of(point).items()
     ]
     for start in range(0, len(points), BATCH):
         client.log_batch(run_id, metrics=points[start : start + BATCH])
@@ -188,14 +190,16 @@ class LiveRun:
         except Exception as error:
             self._lose(error)
 
-    def log(self, point: dict[str, float]) -> None:
-        """One line of the learning curve."""
+    def log(self, point: dict[str, float], prefix: str = "") -> None:
+        """One line of the learning curve. With a prefix, that of one of several trainings: it stands beside the curve
+        of the run, which finish brings."""
+        point = {name if name in curves.PLACE else prefix + name: value for name, value in point.items()}
         with self.local.open("a", encoding="utf-8") as file:
             file.write(json.dumps(point) + "\n")
         if self.run_id:
             try:
                 log_curve(self.client, self.run_id, [point])
-                self.sent.add(int(point["step"]))
+                self.sent |= set() if prefix else {int(point["step"])}
             except Exception as error:
                 self._lose(error)
 

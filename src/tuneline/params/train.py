@@ -1,7 +1,7 @@
 """`train:` how the checkpoint is fine-tuned."""
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -48,6 +48,9 @@ class Train(Section):
     """Compute in bfloat16, keep the weights in float32."""
     seed: int = Field(0, ge=0, le=2**32 - 1)
     """Seed of the head's weights, the order of rows, dropout and augmentation."""
+    seeds: list[Annotated[int, Field(ge=0, le=2**32 - 1)]] | None = Field(None, min_length=2)
+    """Seeds to train with in turn, in place of seed. The weights of the one that is best on validation are kept; the
+    scores of all, with their mean and spread, stand in training.json. null trains with seed alone."""
     logging_steps: int = Field(10, ge=1)
     """Steps between two points of the training loss."""
     metric_for_best_model: str | None = None
@@ -71,7 +74,7 @@ class Train(Section):
 
     OWN: ClassVar = frozenset(
         {"early_stopping_patience", "early_stopping_threshold", "metric_for_best_model", "class_weights", "threads",
-         "device", "label_smoothing_factor", "augmentation", "lora", "regularization"}
+         "device", "label_smoothing_factor", "seeds", "augmentation", "lora", "regularization"}
     )  # fmt: skip
 
     @model_validator(mode="after")
@@ -82,6 +85,8 @@ class Train(Section):
         return self
 
     def _contradictions(self) -> Iterator[str]:
+        if self.seeds is not None and len(set(self.seeds)) < len(self.seeds):
+            yield "train.seeds: a seed stands in the list twice"
         if self.lora is not None:
             for name in self.regularization.of_weights:
                 yield (

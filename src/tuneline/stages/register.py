@@ -15,7 +15,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from tuneline import card, curves, devices, evidence, gate, git, layout, promotion, record, registry, tracking
+from tuneline import card, curves, devices, evidence, gate, git, layout, promotion, record, registry, seeds, tracking
 from tuneline.digests import digest, model_digest, tree_digest
 from tuneline.evidence import Evaluated
 from tuneline.gate import Decision
@@ -94,6 +94,7 @@ def _version(
         **_tags(params, training, evaluation), **performance.tags(), **record.log(client, run_id, params, training)
     }  # fmt: skip
     tracking.log_scores(client, run_id, {**evaluation["metrics"], **tracking.bounds(facts.intervals)})
+    tracking.log_scores(client, run_id, seeds.named_scores(training), prefix="")
     tracking.log_scores(client, run_id, evaluation["forgetting"]["metrics"], prefix="forgetting.")
     client.log_artifact(run_id, str(layout.REPORT))
     client.log_artifact(run_id, str(split_file(layout.VALIDATED, "test")))
