@@ -85,8 +85,7 @@ def files_digest(files: Files) -> str:
 def _places(raw: Raw, scratch: Path, *, fetch: bool) -> Iterator[tuple[str, Files | None]]:
     yield from _found("data/raw here", _under(layout.RAW / raw.name))
     if raw.pointer:
-        with suppress(ImportError):
-            yield from _stored(raw, scratch, fetch=fetch)
+        yield from _stored(raw, scratch, fetch=fetch)
         yield from _origin(raw, scratch)
 
 
@@ -109,11 +108,8 @@ def _under(folder: Path) -> Files:
 
 def _stored(raw: Raw, scratch: Path, *, fetch: bool) -> Iterator[tuple[str, Files | None]]:
     """From the cache and the default remote of this checkout."""
-    try:
-        from dvc.exceptions import DvcException  # noqa: PLC0415  a second that only explain and rebuild pay
-        from dvc.repo import Repo  # noqa: PLC0415
-    except ImportError:
-        return
+    from dvc.repo import Repo  # noqa: PLC0415  a second that only explain and rebuild pay
+
     try:
         with Repo() as repo:
             yield from _found("the DVC cache", _objects(raw, repo.cache.local, scratch / "cache", fetch=True) or {})
@@ -121,7 +117,7 @@ def _stored(raw: Raw, scratch: Path, *, fetch: bool) -> Iterator[tuple[str, File
                 files = _objects(raw, repo.cloud.get_remote_odb(), scratch / "remote", fetch=fetch)
                 if files is not None:
                     yield "the DVC remote", files if fetch else None
-    except (DvcException, OSError):  # no DVC here, or a remote that is away: the next place may have it
+    except Exception:  # no DVC here, or a remote that is away, and every kind has its own: the next place may have it
         return
 
 
