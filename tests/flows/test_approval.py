@@ -16,7 +16,7 @@ def waiting_run(site: Site, seed: int) -> str:
     """A run that was suspended, for its model waits."""
     overrides = {"train.num_train_epochs": 2, "train.seed": seed, "register.approval": "manual"}
     run_id = site.submit(overrides=overrides)
-    until(lambda: site.state(run_id)["type"] in FINAL | {"PAUSED"}, 240, "the suspension")
+    until(lambda: site.state(run_id)["type"] in FINAL | {"PAUSED"}, 400, "the suspension")
     assert site.state(run_id)["name"] == "Suspended", site.state(run_id)
     return run_id
 
