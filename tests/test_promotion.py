@@ -10,16 +10,19 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from datetime import datetime
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from mlflow import MlflowClient
 
 from tests.servers import mlflow_server, postgresql
-from tuneline import ledger, promotion, registry, tracking, transaction
+from tuneline import ledger, listings, promotion, registry, tracking, transaction
+from tuneline.cli import cli
 from tuneline.errors import TrackingError
 from tuneline.gate import Decision
 from tuneline.ledger import Aliases, Entry, Ledger
@@ -144,7 +147,7 @@ def test_approval_lets_a_version_wait_as_challenger_until_a_person_promotes_it(c
     judge(client, second, "waiting")
     assert pointed(client, "m")[0] == Aliases(champion=1, challenger=2)
     said = promotion.promote("m", 2, reason="looked at the errors", by="Ada")
-    assert said == "m version 2 is the champion (before: 1). promoted by hand, entry 3 of the ledger."
+    assert said == "m version 2 is the champion (before: 1). promoted by hand, ledger entry 3"
     assert pointed(client, "m")[0] == Aliases(champion=2)
     assert whole(client, "m")[-1].content.who.startswith("Ada through ")
     assert promotion.promote("m", 2, reason="again") == "m version 2 is the champion already."
@@ -293,6 +296,66 @@ def test_a_long_decision_is_kept_whole(shared: MlflowClient, request: pytest.Fix
     assert json.loads(entry.content.decision or "")["reason"] == reason
 
 
+# -- the command line -------------------------------------------------------------------------------------------------
+
+
+def tuneline(*arguments: str) -> Any:
+    return CliRunner().invoke(cli, arguments, env={"COLUMNS": "200"})
+
+
+def test_the_commands_tell_what_the_ledger_holds(client: MlflowClient) -> None:
+    first, second = register(client, "m", 2)
+    judge(client, first, "promoted")
+    judge(client, second, "waiting")
+    assert tuneline("promote", "m", "2", "--reason", "good").output.startswith("promote: m version 2 is the champion")
+    assert tuneline("rollback", "m", "--reason", "[bad]").output.startswith("rollback: m version 1 is the champion")
+    shown = tuneline("history", "m")
+    assert shown.exit_code == 0
+    assert "The chain of 4 entries is whole." in shown.output
+    assert "[bad]" in shown.output
+    [(one, two)] = [json.loads(tuneline("models", "m", "--json").output)]
+    assert (one["version"], one["aliases"], one["outcome"]) == (2, [], "promoted by hand")
+    assert (two["version"], two["aliases"], two["outcome"], two["missing"]) == (1, ["champion"], "rolled back", None)
+    assert "run and files are there" in tuneline("models", "m").output
+    [model] = json.loads(tuneline("models", "--json").output)
+    assert (model["versions"], model["champion"], model["last_action"]) == (2, 1, "rolled back")
+    client.delete_run(Ledger(client, "m").read()[2].run_id)
+    broken = tuneline("history", "m")
+    assert broken.exit_code == 2
+    assert "broken: entry 3 was deleted in MLflow" in broken.output
+    assert json.loads(tuneline("history", "m", "--json").output)["problems"] != []
+
+
+def test_history_says_what_is_open_and_what_was_changed_outside(client: MlflowClient) -> None:
+    first, second = register(client, "m", 2)
+    judge(client, first, "promoted")
+    client.set_registered_model_alias("m", "champion", "2")
+    assert "champion is 2, challenger none, and tuneline did not do it" in tuneline("history", "m").output
+    judge(client, second, "champion")
+    assert code_of(start(killed_at, 2, False, partial(promotion.promote, "m", 1, reason="x"))) == -signal.SIGKILL
+    assert "entry 3 is not finished" in tuneline("history", "m").output
+
+
+@pytest.mark.parametrize(
+    "command", [("models", "review"), ("history", "review"), ("promote", "review", "1", "--reason", "x"),
+                ("rollback", "review", "--reason", "x")]
+)  # fmt: skip
+def test_a_name_that_is_not_there_is_answered_with_the_nearest_one(
+    client: MlflowClient, command: tuple[str, ...]
+) -> None:
+    register(client, "reviews", 1)
+    error = tuneline(*command).exception
+    assert isinstance(error, TrackingError)
+    assert "Did you mean 'reviews'?" in str(error)
+
+
+def test_age_is_told_in_the_largest_unit_that_fits() -> None:
+    now = datetime.fromisoformat("2026-11-25T12:00:00+00:00")
+    assert listings.age("2026-11-22T11:00:00+00:00", now) == "3 days"
+    assert listings.age("2026-11-25T10:59:00+00:00", now) == "1 hour"
+    assert listings.age("2026-11-25T12:00:03+00:00", now) == "0 seconds"
+
+
 # -- crashes ----------------------------------------------------------------------------------------------------------
 
 
@@ -350,8 +413,7 @@ def test_a_champion_changed_outside_while_a_process_lay_dead_is_not_overwritten(
 def test_an_announcement_of_another_host_is_waited_for_and_then_ended(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, _ = register(client, "m", 2)
-    judge(client, first, "promoted")
+    judge(client, register(client, "m", 2)[0], "promoted")
     assert code_of(start(killed_at, 2, False, partial(promotion.promote, "m", 2, reason="x"))) == -signal.SIGKILL
     monkeypatch.setattr(ledger, "this_process", lambda: "elsewhere:1")  # from where the dead one may be alive
     monkeypatch.setattr(transaction, "OTHERS_SECONDS", 0.5)
@@ -365,7 +427,7 @@ def test_an_announcement_of_another_host_is_waited_for_and_then_ended(
 
 
 def at_work(name: str, seed: int, turns: int, host: str | None) -> None:
-    """Some promotions and rollbacks by chance. host: as if this process were on another, out of the lock's reach."""
+    """Some promotions and rollbacks by chance. host: as if this process were there, out of the lock's reach."""
     if host:
         socket.gethostname = lambda: host
         registry.registry_lock = lambda name: nullcontext()

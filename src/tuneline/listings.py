@@ -98,8 +98,8 @@ def _notes(entries: Sequence[Entry], aliases: Aliases) -> list[str]:
     last = entries[-1] if entries else None
     if not notes and aliases != (last.aliases if last else Aliases()):
         notes.append(
-            f"champion is {_or_none(aliases.champion)} and challenger {_or_none(aliases.challenger)}, which tuneline "
-            "did not do: the next promotion or rollback records it"
+            f"champion is {_or_none(aliases.champion)}, challenger {_or_none(aliases.challenger)}, and tuneline did "
+            "not do it: the next promotion or rollback records it"
         )
     return notes
 

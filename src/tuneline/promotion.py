@@ -203,8 +203,6 @@ def _transact_alone(client: MlflowClient, name: str, plan: Plan) -> str | None:
         entry = transact(client, name, plan)
     if entry is None:
         return None
-    done = entry.content
-    before = f"before: {done.champion_before or 'none'}"
-    return (
-        f"{name} version {done.version} is the champion ({before}). {done.action}, entry {done.sequence} of the ledger."
-    )
+    done, before = entry.content, entry.content.champion_before or "none"
+    champion = f"{name} version {done.version} is the champion (before: {before})"
+    return f"{champion}. {done.action}, ledger entry {done.sequence}"

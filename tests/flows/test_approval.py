@@ -5,7 +5,7 @@ from typing import Any
 import mlflow
 import pytest
 
-from tests.flows.conftest import Site, until
+from tests.flows.conftest import FINAL, Site, until
 from tuneline.ledger import Ledger
 
 pytestmark = pytest.mark.slow
@@ -16,8 +16,10 @@ def waiting_run(site: Site, seed: int) -> str:
     """A run that was suspended, for its model waits."""
     overrides = {"train.num_train_epochs": 2, "train.seed": seed, "register.approval": "manual"}
     run_id = site.submit(overrides=overrides)
-    until(lambda: site.state(run_id)["name"] not in ("Scheduled", "Late", "Pending", "Running"), 240, site.log())
+    until(lambda: site.state(run_id)["type"] in FINAL | {"PAUSED"}, 400, "the suspension")
     assert site.state(run_id)["name"] == "Suspended", site.state(run_id)
+    ended = f"Process for flow run '{site.get(f'flow_runs/{run_id}')['name']}' exited"  # no earlier resume: it would
+    until(lambda: ended in (site.root / "worker.log").read_text(), 120, ended)  # bring the worker down (Prefect 3.8)
     return run_id
 
 
@@ -38,7 +40,7 @@ def test_a_suspended_run_promotes_when_it_is_resumed_and_runs_no_stage_again(sit
     run_id = waiting_run(site, 101)
     waits = aliases(site)["challenger"]
     assert aliases(site).get("champion") != waits
-    until(lambda: not site.processes(), 30, f"the end of {site.processes()}")
+    assert site.processes() == []
     assert resume(site, run_id, {"approved_by": "Ada"})["status"] == "REJECT"
     assert resume(site, run_id, ANSWER)["status"] == "ACCEPT"
     state = site.finish(run_id)
