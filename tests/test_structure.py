@@ -80,7 +80,15 @@ def test_each_heavy_library_has_one_home() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], ["stage", "--help"], ["data", "add", "--help"], ["score", "--help"], ["up", "--help"]]
+    "command",
+    [
+        ["--help"],
+        ["stage", "--help"],
+        ["data", "add", "--help"],
+        ["score", "--help"],
+        ["drift", "--help"],
+        ["up", "--help"],
+    ],
 )
 def test_help_loads_no_heavy_library(command: list[str]) -> None:
     script = (
