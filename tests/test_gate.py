@@ -48,8 +48,17 @@ def test_only_a_sure_gain_is_promoted() -> None:
     unsure = replace(BETTER, lower=-0.001)
     kept = decided(champion(unsure))
     assert kept.outcome == "kept"
-    assert kept.reason.startswith("accuracy 0.9200 is not surely better than 0.9000 (95% sure: gain above -0.0010")
+    assert kept.reason == (
+        "accuracy 0.9200 is not surely better than 0.9000 "
+        "(95% sure of a gain above -0.0010; McNemar's exact test: p 0.02)"
+    )
+    assert decided(champion(unsure), confidence=None).outcome == "promoted"
     assert "not better than" in decided(champion(replace(BETTER, gain=-0.02, lower=-0.03))).reason
+
+
+def test_four_rows_of_four_that_gain_alike_are_not_enough() -> None:
+    every = replace(BETTER, rows=4, gain=1.0, interval=(1.0, 1.0), lower=1.0, test_p_value=0.125)
+    assert decided(champion(every)).outcome == "kept"
 
 
 def test_the_gain_must_be_above_the_minimum_effect() -> None:
@@ -62,7 +71,7 @@ def test_the_gain_must_be_above_the_minimum_effect() -> None:
 def test_a_decision_carries_both_numbers_interval_and_p_value() -> None:
     [gain] = decided(champion()).criteria
     assert (gain.challenger, gain.champion, gain.interval, gain.p_value) == (0.92, 0.9, (0.004, 0.036), 0.01)
-    assert "McNemar's exact test p 0.02" in gain.sentence
+    assert gain.test == "paired bootstrap"
 
 
 def test_a_gain_does_not_outweigh_a_guardrail() -> None:

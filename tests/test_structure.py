@@ -89,6 +89,7 @@ def test_each_heavy_library_has_one_home() -> None:
         ["stage", "--help"],
         ["data", "add", "--help"],
         ["score", "--help"],
+        ["drift", "--help"],
         ["up", "--help"],
         ["rebuild", "--help"],
     ],

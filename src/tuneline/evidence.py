@@ -78,10 +78,12 @@ def against(
     task, labels = ours.facts
     rows = ours.rows
 
+    confidence = params.register.confidence or params.evaluate.confidence
+
     def compared(chosen: slicing.Mask | None = None) -> Comparison:
         return compare(
             task, labels, rows, ours.predictions, theirs, metric, task.metrics[metric],
-            params.register.minimum_effect, params.register.confidence, params.evaluate.resamples, SEED, chosen,
+            params.register.minimum_effect, confidence, params.evaluate.resamples, SEED, chosen,
         )  # fmt: skip
 
     return Against(

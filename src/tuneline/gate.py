@@ -142,17 +142,23 @@ def _outcome(
 
 
 def _gain(whole: Comparison, register: Register) -> Criterion:
-    """Whether the challenger is better, and surely so."""
+    """Whether the challenger is better, and surely so: by the bootstrap, and by a second test that few rows with the
+    same gain cannot fool."""
     _all_are_numbers({whole.metric: whole.gain}, {})
-    passed = whole.lower > register.minimum_effect
+    passed, sure = whole.gain > register.minimum_effect, ""
+    verdict = "better" if passed else "not better"
+    if passed and register.confidence is not None:
+        chance = 1 - register.confidence
+        passed = whole.lower > register.minimum_effect and whole.test_p_value / 2 <= chance
+        verdict = "better" if passed else "not surely better"
+    if register.confidence is not None:
+        sure = f"{register.confidence:.0%} sure of a gain above {whole.lower:+.4f}; "
     limit = f" by more than {register.minimum_effect:g}" if register.minimum_effect else ""
-    sure = f"{register.confidence:.0%} sure" if register.confidence > 0.5 else "on these rows"
-    verdict = "better" if passed else "not surely better" if whole.gain > register.minimum_effect else "not better"
     return Criterion(
         name=whole.metric,
         passed=passed,
         sentence=f"{whole.metric} {whole.challenger:.4f} is {verdict} than {whole.champion:.4f}{limit} "
-        f"({sure}: gain above {whole.lower:+.4f}; {whole.test} p {whole.test_p_value:.3g})",
+        f"({sure}{whole.test}: p {whole.test_p_value:.3g})",
         challenger=whole.challenger,
         champion=whole.champion,
         limit=register.minimum_effect,

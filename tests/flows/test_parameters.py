@@ -8,7 +8,7 @@ from prefect.utilities.schema_tools import validate
 from prefect.utilities.schema_tools.validation import ValidationError
 
 from flows.fine_tune import fine_tune
-from flows.parameters import RECIPES, choose, choose_for_data, deployed_params, dotted_schemas
+from flows.parameters import RECIPES, choose, choose_for_data, choose_for_model, deployed_params, dotted_schemas
 from tests.conftest import ROOT
 from tuneline.errors import ParamsError
 from tuneline.params import Params, read_params
@@ -80,6 +80,13 @@ def test_data_finds_the_params_file_that_uses_it(folder: Path) -> None:
     assert choose_for_data(folder, data="imdb").source == RECIPES / "imdb.yaml"
     with pytest.raises(ParamsError, match=r"data\.name: nowhere"):
         choose_for_data(folder, data="nowhere")
+
+
+def test_a_model_finds_the_params_file_that_registers_it(folder: Path) -> None:
+    assert choose_for_model(folder, model="reviews").source == Path("params.yaml")
+    assert choose_for_model(folder, model="imdb").source == RECIPES / "imdb.yaml"
+    with pytest.raises(ParamsError, match=r"register\.name: nowhere"):
+        choose_for_model(folder, model="nowhere")
 
 
 def test_the_form_shows_every_field_with_its_description_bounds_and_default() -> None:

@@ -108,9 +108,9 @@ class Register(Section):
     """Test metric that decides. null takes the task's."""
     minimum_effect: float = Field(0.0, ge=0)
     """How much better than the champion a challenger must be (absolute). It must be better in any case."""
-    confidence: float = Field(0.95, ge=0.5, lt=1)
+    confidence: float | None = Field(0.95, gt=0.5, lt=1)
     """How sure it must be that the gain is above minimum_effect: one-sided, by a paired bootstrap of the test rows.
-    Of challengers that are no better, at most the rest of them is promoted. 0.5 asks for the gain alone."""
+    Of challengers that are no better, about the rest of them passes. null asks for a gain on these rows alone."""
     guardrails: Guardrails = Guardrails()
     approval: Literal["automatic", "manual"] = "automatic"
     """manual lets a model that passes wait, under the alias challenger, for `tuneline promote`."""
