@@ -8,16 +8,17 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from tuneline import comparing, layout, record, recorded, row_changes
 from tuneline.comparing import Comparison
 from tuneline.errors import Undefined
-from tuneline.flips import Answered, flips
+from tuneline.flips import Answered, flips, pairs
 from tuneline.layout import SPLITS, split_file
 from tuneline.recorded import Recorded
-from tuneline.registry import TEST_DIGEST, TEST_ROWS
+from tuneline.registry import TEST_ROWS
 from tuneline.tasks.base import Task
 
 CELL = 48  # characters of a text in a table
@@ -72,7 +73,7 @@ def _data(then: Recorded, now: Recorded, task: Task) -> dict[str, Any]:
 def metrics(then: Recorded, now: Recorded, before: Answered, after: Answered) -> dict[str, Any]:
     """Every metric that one of them has, and the paired comparison where their test rows are the same."""
     evaluations = then.evaluation(), now.evaluation()
-    unlike = _unlike(then, now, before, after)
+    unlike = _unlike(before, after)
     compared = {} if unlike else _compared(now, before, after)
     names = dict.fromkeys([*evaluations[1]["metrics"], *evaluations[0]["metrics"]])
     return {
@@ -91,26 +92,28 @@ def metrics(then: Recorded, now: Recorded, before: Answered, after: Answered) ->
     }
 
 
-def _unlike(then: Recorded, now: Recorded, before: Answered, after: Answered) -> str | None:
+def _unlike(before: Answered, after: Answered) -> str | None:
     """Why two versions cannot be compared row by row, or None."""
     if before.task.name != after.task.name:
         return f"the tasks differ: {before.task.name}, {after.task.name}"
     if before.labels != after.labels:
         return "the label sets differ"
-    if then.tag(TEST_DIGEST) != now.tag(TEST_DIGEST):
-        return f"the test rows differ ({len(before.rows):,} and {len(after.rows):,} of them)"
+    shared, rows = len(pairs(before, after)), (len(before.rows), len(after.rows))
+    if rows != (shared, shared):
+        return f"the test rows differ ({rows[0]:,} and {rows[1]:,} of them, {shared:,} in both)"
     return None
 
 
 def _compared(now: Recorded, before: Answered, after: Answered) -> dict[str, Comparison]:
     """The paired comparison of each metric, but of those that are no number on these rows."""
-    settings, task = now.params()["evaluate"], after.task
+    settings, task, both = now.params()["evaluate"], after.task, pairs(before, after)
+    rows, ours, theirs = [pair.row for pair in both], [pair.now for pair in both], [pair.then for pair in both]
     found = {}
     for metric, higher_is_better in task.metrics.items():
         try:
             found[metric] = comparing.compare(
-                task, after.labels, after.rows, after.predictions, before.predictions, metric, higher_is_better, 0.0,
-                settings["confidence"], settings["resamples"],
+                task, after.labels, rows, ours, theirs, metric, higher_is_better, 0.0, settings["confidence"],
+                settings["resamples"],
             )  # fmt: skip
         except Undefined:
             continue
@@ -124,7 +127,7 @@ def _shown_params(found: Mapping[str, Any]) -> Iterator[Any]:
     if not found["params"]:
         yield "\nParams: the same"
         return
-    table = Table(title="Params", title_justify="left")
+    table = Table(title="Params", title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("param", "then", "now"):
         table.add_column(name, overflow="fold")
     for name, (then, now) in found["params"].items():
@@ -138,7 +141,7 @@ def _shown_data(found: Mapping[str, Any]) -> Iterator[Any]:
     if not data["changes"]:
         yield f"\nData: the same {after:,} rows"
         return
-    table = Table(title=f"Data, {before:,} → {after:,} rows", title_justify="left")
+    table = Table(title=f"Data, {before:,} → {after:,} rows", title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("rows", *SPLITS):
         table.add_column(name, justify="left" if name == "rows" else "right")
     for kind, counted in data["changes"].items():
@@ -158,7 +161,7 @@ def _shown_metrics(found: Mapping[str, Any]) -> Iterator[Any]:
     metrics = found["metrics"]
     before, after = metrics["test_rows"]
     rows = f"{after:,} test rows" if metrics["paired"] else f"{before:,} and {after:,} test rows, not paired"
-    table = Table(title=f"Metrics, {rows}", title_justify="left")
+    table = Table(title=f"Metrics, {rows}", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("metric")
     for name in ("then", "now", "gain", "p"):
         table.add_column(name, justify="right")
@@ -177,10 +180,11 @@ def _shown_metrics(found: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _number(value: float | None, interval: tuple[float, float] | None, form: str = ".4f") -> str:
-    """`0.9130 [0.9010, 0.9240]`"""
+    """`0.9130 [0.901, 0.924]`"""
     if value is None:
         return "none"
-    return f"{value:{form}}" + (f" [{interval[0]:{form}}, {interval[1]:{form}}]" if interval else "")
+    short = form.replace("4", "3")
+    return f"{value:{form}}" + (f" [{interval[0]:{short}}, {interval[1]:{short}}]" if interval else "")
 
 
 def _shown_flips(found: Mapping[str, Any]) -> Iterator[Any]:
@@ -193,7 +197,7 @@ def _shown_flips(found: Mapping[str, Any]) -> Iterator[Any]:
     for kind, examples in flipped["examples"].items():
         if not examples:
             continue
-        table = Table(title=f"{FLIPPED[kind]}, the most confident", title_justify="left")
+        table = Table(title=f"{FLIPPED[kind]}, the most confident", title_justify="left", box=box.SIMPLE_HEAD)
         for name in ("text", "gold", "answer", "score"):
             table.add_column(name, justify="right" if name == "score" else "left", overflow="fold")
         for each in examples:

@@ -6,7 +6,7 @@ Where a row is more than right or wrong, as a summary is, its score got better o
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,28 +58,29 @@ def flips(then: Answered, now: Answered) -> dict[str, Any]:
     """How many answers changed each way, and those that the wrong side was surest of."""
     if then.task.name != now.task.name:
         return {"not_compared": f"the tasks differ: {then.task.name}, {now.task.name}"}
-    pairs = list(_pairs(then, now))
-    graded = any(score not in (0, 1) for pair in pairs for score in (pair.before, pair.after))
+    both = pairs(then, now)
+    graded = any(score not in (0, 1) for pair in both for score in (pair.before, pair.after))
     worse, better = ("worse", "better") if graded else ("right_to_wrong", "wrong_to_right")
     found = {
-        worse: [pair for pair in pairs if pair.after < pair.before],
-        better: [pair for pair in pairs if pair.after > pair.before],
+        worse: [pair for pair in both if pair.after < pair.before],
+        better: [pair for pair in both if pair.after > pair.before],
     }
     return {
         "not_compared": None,
-        "rows": len(pairs),
+        "rows": len(both),
         "counts": {kind: len(each) for kind, each in found.items()},
         "examples": {kind: _examples(now.task, each, wrong_now=kind == worse) for kind, each in found.items()},
     }
 
 
-def _pairs(then: Answered, now: Answered) -> Iterator[Pair]:
-    """Rows that both have, with the same texts and the same gold."""
-    task = now.task
-    places = row_changes.numbered([_key(row, task) for row in then.rows])
-    for key, j in row_changes.numbered([_key(row, task) for row in now.rows]).items():
-        if (i := places.get(key)) is not None:
-            yield Pair(now.rows[j], then.predictions[i], now.predictions[j], then.row_scores[i], now.row_scores[j])
+def pairs(then: Answered, now: Answered) -> list[Pair]:
+    """Rows that both have, with the same texts and the same gold, wherever they stand in the data."""
+    held, has = (row_changes.numbered(_key(row, now.task) for row in side.rows) for side in (then, now))
+    shared = [(held[key], place) for key, place in has.items() if key in held]
+    return [
+        Pair(now.rows[j], then.predictions[i], now.predictions[j], then.row_scores[i], now.row_scores[j])
+        for i, j in shared
+    ]
 
 
 def _key(row: Row, task: Task) -> tuple[Any, ...]:
@@ -87,9 +88,9 @@ def _key(row: Row, task: Task) -> tuple[Any, ...]:
     return row.get("id"), record.inputs_key(row, task), gold
 
 
-def _examples(task: Task, pairs: Sequence[Pair], *, wrong_now: bool) -> list[dict[str, Any]]:
+def _examples(task: Task, changed: Sequence[Pair], *, wrong_now: bool) -> list[dict[str, Any]]:
     """Those that changed most; of these, those whose wrong answer was the surest."""
-    found = [(pair, task.mistake(pair.row, pair.now if wrong_now else pair.then)) for pair in pairs]
+    found = [(pair, task.mistake(pair.row, pair.now if wrong_now else pair.then)) for pair in changed]
     found.sort(key=lambda each: (-abs(each[0].after - each[0].before), -each[1].score))
     return [
         {"id": pair.row.get("id"), "text": mistake.text, "gold": mistake.gold, "answer": mistake.predicted,
