@@ -439,7 +439,7 @@ def test_lora_learns_and_is_served_as_the_same_model(
         return
     rows, start = case["learned"], untrained(case, toy_checkpoint, lora)
     before = row_scores(start, rows)
-    predictor = learned(start, rows, tmp_path / "checkpoints", learning_rate=0.02, num_train_epochs=30, lora=lora)
+    predictor = learned(start, rows, tmp_path / "checkpoints", learning_rate=0.02, num_train_epochs=60, lora=lora)
     assert sum(row_scores(predictor, rows)) > sum(before)
     folder = saved(predictor, case, toy_checkpoint, tmp_path / "model")
     assert (folder / "adapter_model.safetensors").exists() is not merge
