@@ -199,6 +199,7 @@ def rollback(name: str, to: int | None, reason: str, by: str | None) -> None:
     report("rollback", import_module("tuneline.promotion").roll_back(name, to, reason=reason, by=by))
 
 
+@cli.command()
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 def explain(model: str, as_json: bool) -> None:
