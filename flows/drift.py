@@ -14,7 +14,7 @@ from prefect.states import Failed
 from pydantic import Field
 
 from flows import ROOT
-from flows.stage_runner import REFUSED, command_task, need_tracking
+from flows.stage_runner import REFUSED, command_task, need_tracking, of_flow
 from tuneline.errors import PipelineError
 from tuneline.leash import leashed, tie_to_parent
 
@@ -53,4 +53,4 @@ def drift(
     state: State[Any] = TASK(
         command, Path.cwd(), {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}, return_state=True
     )
-    return state
+    return of_flow(state)

@@ -13,7 +13,7 @@ from prefect.states import Failed
 from pydantic import Field
 
 from flows import ROOT
-from flows.stage_runner import REFUSED, command_task, need_tracking
+from flows.stage_runner import REFUSED, command_task, need_tracking, of_flow
 from tuneline.errors import PipelineError
 from tuneline.leash import leashed, tie_to_parent
 
@@ -49,4 +49,4 @@ def score(
     arguments = [f"--rows-per-part={rows_per_part}", *options, "--", model, source, output]
     command = leashed(sys.executable, "-m", "tuneline", "score", *arguments)
     state: State[Any] = TASK(command, Path.cwd(), {"PYTHONPATH": str(ROOT / "src")}, return_state=True)
-    return state
+    return of_flow(state)

@@ -90,6 +90,12 @@ def state_of(stage: str, ending: Ending) -> State[Any]:
     return Failed(message=_named(stage, ending))
 
 
+def of_flow(state: State[Any]) -> State[Any]:
+    """The state of a task as that of its flow. Prefect would say `All states completed.` in place of its message."""
+    made = Completed if state.is_completed() else Failed
+    return made(name=state.name, message=state.message)
+
+
 def _named(stage: str, ending: Ending) -> str:
     return f"{stage}: {ending.sentence or f'ended with exit code {ending.code}; its log says why'}"
 

@@ -234,6 +234,7 @@ def test_a_file_is_scored_by_the_champion(site: Site, tmp_path: Path) -> None:
     run_id = site.submit("score/score", model="toy", source=str(source), output=str(output), columns={"text": "review"})
     state = site.finish(run_id)
     assert state["type"] == "COMPLETED", state
+    assert state["message"].startswith("score: 2 rows, 1 parts, toy version"), state
     table = pq.read_table(output).to_pylist()
     assert [row["review"] for row in table] == ["good kettle number 3", "awful lamp number 4"]
     assert {row["model_version"] for row in table} == {f"toy/{champion(site).version}"}

@@ -15,14 +15,15 @@ from prefect.utilities.schema_tools.validation import ValidationError
 
 from flows.fine_tune import fine_tune as fine_tune_flow
 from tests.conftest import WORDS
-from tuneline import packaging, predictions
+from tuneline import observations, packaging, predictions
 from tuneline.augmentation import Editor
 from tuneline.checkpoints import find_checkpoint, load_tokenizer
 from tuneline.errors import ParamsError
 from tuneline.inference import Predictor
 from tuneline.modelling import initial_model, save_model
+from tuneline.observations import REFERENCE_SCHEMA
 from tuneline.params import Augmentation, Lora, Model, Sections, Train, check_params
-from tuneline.parquet import read_rows, schema_of
+from tuneline.parquet import read_rows, schema_of, write_rows
 from tuneline.tasks import TASKS, task_class
 from tuneline.tasks.base import Generated, Prediction, Row, Task
 from tuneline.training import fine_tune
@@ -445,6 +446,19 @@ def test_lora_learns_and_is_served_as_the_same_model(
     assert (folder / "adapter_model.safetensors").exists() is not merge
     assert (folder / "model.safetensors").exists() is merge
     pd.testing.assert_frame_equal(served(folder, rows, predictor), pd.DataFrame(predictor.predict(rows)))
+
+
+def test_a_model_is_known_by_what_it_says_of_rows_read_as_a_file_to_score(
+    case: dict[str, Any], toy_checkpoint: Path, tmp_path: Path
+) -> None:
+    predictor, rows = untrained(case, toy_checkpoint), case["rows"]
+    assert [set(predictor.task.served(row)) for row in rows] == [set(predictor.task.texts)] * len(rows)
+    write_rows(tmp_path / "reference.parquet", observations.reference(predictor, rows, rows), REFERENCE_SCHEMA)
+    known = read_rows(tmp_path / "reference.parquet")
+    assert [row["split"] for row in known] == ["test"] * len(rows) + ["train"] * len(rows)
+    held_out = known[: len(rows)]
+    assert all(np.linalg.norm(row["embedding"]) == pytest.approx(1, abs=1e-2) for row in held_out)
+    assert all(0 <= row["confidence"] <= 1 for row in held_out if row["confidence"] is not None)
 
 
 def test_the_form_of_the_flow_takes_the_task_and_no_unknown_key(case: dict[str, Any], toy_checkpoint: Path) -> None:
