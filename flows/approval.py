@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import State
 from prefect.input import RunInput
 from prefect.input.actions import create_flow_run_input, read_flow_run_input
 from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
 from pydantic import Field
 
 from flows import ROOT
@@ -61,4 +62,6 @@ def ask(waiting: dict[str, Any], timeout_seconds: float) -> State[Any]:
     )
     env = {"PYTHONPATH": str(ROOT / "src"), "TUNELINE_FLOW_RUN": str(flow_run.get_id())}
     state: State[Any] = TASK(command, Path.cwd(), env, return_state=True)
-    return state
+    if state.is_completed():
+        return Completed(message=state.message)
+    return Failed(name=state.name, message=state.message)
