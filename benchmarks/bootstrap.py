@@ -2,8 +2,9 @@
 
     python benchmarks/bootstrap.py [--rows 25000] [--resamples 10000] [--labels 2]
 
-Rows with a gold label, probabilities and the likeliest label, drawn at random. Prints the seconds for the weights
-alone, for each metric with its own pass over them, and for all of them together as evaluate computes them.
+Rows with a gold label, probabilities and the likeliest label, drawn at random. Prints the seconds of CPU time, over
+all threads, for the weights alone, for each metric with its own pass over them, and for several together as evaluate
+computes them.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Metrics under weights, against themselves on rows written down as often; every task's are in tests/tasks/test_contract.py."""
+"""Metrics under weights, against the reference implementations on rows written down as often."""
 
 import numpy as np
 import pytest

@@ -14,13 +14,13 @@ from prefect.utilities.schema_tools import validate
 from prefect.utilities.schema_tools.validation import ValidationError
 
 from flows.fine_tune import fine_tune as fine_tune_flow
-from tuneline import packaging
+from tuneline import packaging, predictions
 from tuneline.augmentation import Editor
 from tuneline.checkpoints import find_checkpoint, load_tokenizer
 from tuneline.inference import Predictor
 from tuneline.modelling import initial_model
 from tuneline.params import Augmentation, Model, Sections, Train, check_params
-from tuneline.parquet import schema_of
+from tuneline.parquet import read_rows, schema_of
 from tuneline.tasks import TASKS, task_class
 from tuneline.tasks.base import Generated, Prediction, Task
 from tuneline.training import fine_tune
@@ -216,6 +216,40 @@ def test_gold_as_prediction_scores_perfect(case: dict[str, Any], toy_checkpoint:
     best = case.get("perfect", 1.0 if task.metrics[task.default_metric] else 0.0)
     assert score.metrics[task.default_metric] == best
     assert score.per_row.tolist() == [1.0] * len(case["rows"])
+
+
+def some_right(case: dict[str, Any], checkpoint: Path) -> tuple[list[Prediction], list[dict[str, Any]]]:
+    """Predictions of the case's rows, first those that say the gold, then those of an untrained model; and the rows."""
+    start, rows = untrained(case, checkpoint), case["rows"]
+    return [*predicted(case, checkpoint), *start.predict_features(start.encode(rows), rows)], [*rows, *rows]
+
+
+def test_under_weights_a_metric_is_that_of_rows_written_down_as_often(
+    case: dict[str, Any], toy_checkpoint: Path
+) -> None:
+    task, labels = case["task"], case["task"].labels(case["rows"])
+    predictions, rows = some_right(case, toy_checkpoint)
+    measures = task.score(predictions, rows, labels).measures
+    weights = np.random.default_rng(0).integers(0, 4, (40, len(rows))).astype(float)
+    found = {name: measure(weights) for name, measure in measures.items()}
+    for number, counts in enumerate(weights):
+        at = np.repeat(np.arange(len(rows)), counts.astype(int))
+        expected = task.score([predictions[i] for i in at], [rows[i] for i in at], labels).metrics
+        for name, values in found.items():  # what these rows leave undefined is not among their metrics
+            assert values[number] == pytest.approx(expected.get(name, np.nan), nan_ok=True), name
+    assert len(set(found[task.default_metric].round(6))) > 1
+
+
+def test_predictions_are_read_back_from_their_file(case: dict[str, Any], toy_checkpoint: Path, tmp_path: Path) -> None:
+    task, labels = case["task"], case["task"].labels(case["rows"])
+    given, rows = some_right(case, toy_checkpoint)
+    numbered = [{"row": number, "id": None, **row} for number, row in enumerate(rows)]
+    score = task.score(given, rows, labels)
+    predictions.write(tmp_path / "predictions.parquet", task, given, numbered, score.per_row)
+    found = predictions.read(tmp_path / "predictions.parquet", task)
+    assert found == given
+    assert task.score(found, rows, labels).metrics == score.metrics
+    assert read_rows(tmp_path / "predictions.parquet", ["row_score"])[0] == {"row_score": 1.0}
 
 
 def test_every_score_is_declared(case: dict[str, Any], toy_checkpoint: Path) -> None:

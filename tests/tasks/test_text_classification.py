@@ -417,7 +417,8 @@ def test_a_csv_goes_the_whole_way_to_a_served_champion(
     evaluation = json.loads((project / "data/reports/evaluation.json").read_text())
     facts = json.loads((project / "data/model/tuneline.json").read_text())["task"]
     metrics, baseline = evaluation["metrics"], evaluation["baseline"]
-    assert set(metrics) == set(baseline) == set(task(problem).metrics)
+    assert set(metrics) == set(baseline) == set(evaluation["intervals"]) == set(task(problem).metrics)
+    assert all(low <= metrics[name] <= high for name, (low, high) in evaluation["intervals"].items())
     assert metrics["pearson"] > 0.5 if is_number else metrics["micro_f1"] > 0.5
     assert (facts["target_deviation"] if is_number else set(facts["thresholds"])) not in (None, set())
     report = (project / "data/reports/report.html").read_text()

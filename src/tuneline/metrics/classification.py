@@ -159,25 +159,37 @@ def softmax(logits: NDArray[Any]) -> Scores:
 
 def _counts_by_threshold(gold: Codes, scores: Scores) -> tuple[Scores, Scores]:
     """True and false positives when everything at or above each distinct score is called positive."""
-    true, false = _by_threshold(gold, scores)(np.ones((1, len(gold))))
+    true, false = _by_threshold(gold, scores, merged=False)(np.ones((1, len(gold))))
     return np.cumsum(true[0]), np.cumsum(false[0])
 
 
-def _by_threshold(gold: Codes, scores: Scores, rows: Codes | None = None) -> Callable[[Weights], tuple[Scores, Scores]]:
-    """Positives and negatives at each distinct score, from the highest down: (resamples, scores) each."""
+def _by_threshold(
+    gold: Codes, scores: Scores, rows: Codes | None = None, *, merged: bool = True
+) -> Callable[[Weights], tuple[Scores, Scores]]:
+    """Positives and negatives at each distinct score, from the highest down: (resamples, scores) each.
+
+    merged: scores without a positive that follow each other count as one. Areas are the same, and sooner found.
+    """
     order = np.argsort(-scores, kind="stable")
+    is_gold, source = gold[order] == 1, order if rows is None else rows[order]
     first = np.flatnonzero(np.diff(scores[order], prepend=np.inf))
-    is_gold, source = gold[order].astype(np.float64), order if rows is None else rows[order]
+    if merged and len(first):
+        only_negative = ~np.logical_or.reduceat(is_gold, first)
+        first = first[~(only_negative & np.r_[False, only_negative[:-1]])]
+    of_positive = np.searchsorted(first, np.flatnonzero(is_gold), side="right") - 1
+    groups, first_positive = np.unique(of_positive, return_index=True)
 
     def counts(weights: Weights) -> tuple[Scores, Scores]:
-        drawn = np.take(weights, source, axis=1)
-        true = drawn * is_gold
-        if len(first) == len(order):  # no two scores are equal
-            return true, drawn - true
-        true, both = (np.add.reduceat(each, first, axis=1) for each in (true, drawn))
-        return true, both - true
+        true = np.zeros((len(weights), len(first)))
+        true[:, groups] = _added(np.take(weights, source[is_gold], axis=1), first_positive)
+        return true, _added(np.take(weights, source, axis=1), first) - true
 
     return counts
+
+
+def _added(values: Scores, first: NDArray[np.int64]) -> Scores:
+    """Sums over neighbouring columns, from each of first to the next: (resamples, columns) to (resamples, sums)."""
+    return values if len(first) == values.shape[1] else np.add.reduceat(values, first, axis=1)
 
 
 def _f1(hits: NDArray[Any], support: NDArray[Any], predicted: NDArray[Any]) -> Scores:

@@ -60,7 +60,7 @@ def bleu_and_chrf(predictions: Sequence[str], references: References, *, lowerca
     counts = {
         name: np.array(counter._extract_corpus_statistics(predictions, streams)) for name, counter in counters.items()
     }  # (rows, sums): corpus_score adds these and applies the formula
-    measures = {"bleu": of_sums(bleu, counts["bleu"]), "chrf": of_sums(chrf, counts["chrf"])}
+    measures = {"bleu": of_sums(bleu, *counts["bleu"].T), "chrf": of_sums(chrf, *counts["chrf"].T)}
     signatures = {name: str(counter.get_signature()) for name, counter in counters.items()}
     return Measured(measures, chrf(counts["chrf"].T), signatures)
 

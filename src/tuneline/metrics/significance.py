@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tuneline.metrics.resampling import SEED, chunks, replicates
 from tuneline.metrics.weighted import Measure, Values
 
-ROUNDING = 1e-9  # of a difference: two that should be equal may differ by as much
+ROUNDING = 1e-9  # of a metric: two that should be equal may differ by as much
 
 
 def bootstrap_differences(first: Measure, second: Measure, rows: int, *, resamples: int, seed: int = SEED) -> Values:
@@ -55,18 +55,20 @@ def randomisation(mixed: Measure, rows: int, *, resamples: int, seed: int = SEED
     a coin. A draw that leaves the metric undefined counts as one that is as large.
     """
     generator = np.random.default_rng(seed)
-    observed = abs(_swapped_difference(mixed, np.zeros((1, rows)))[0])
+    first, second = (values[0] for values in _swapped(mixed, np.zeros((1, rows))))
+    as_large = abs(first - second) - ROUNDING * max(abs(first), abs(second))
     hits = 0
     for count in chunks(2 * rows, resamples):
         swapped = generator.integers(0, 2, (count, rows)).astype(np.float64)
-        hits += int((~(np.abs(_swapped_difference(mixed, swapped)) < observed * (1 - ROUNDING))).sum())
+        first, second = _swapped(mixed, swapped)
+        hits += int((~(np.abs(first - second) < as_large)).sum())
     return share_with_correction(hits, resamples)
 
 
-def _swapped_difference(mixed: Measure, swapped: NDArray[Any]) -> Values:
-    """The metric of the first model less that of the second, after the predictions of some rows changed sides.
+def _swapped(mixed: Measure, swapped: NDArray[Any]) -> tuple[Values, Values]:
+    """The metric of the first model and of the second, after the predictions of some rows changed sides.
 
     swapped: 1 where they do, (resamples, rows).
     """
     first = np.concatenate([1 - swapped, swapped], axis=1)
-    return mixed(first) - mixed(1 - first)
+    return mixed(first), mixed(1 - first)

@@ -33,7 +33,7 @@ class Quotient:
     empty: float = np.nan
 
     def __call__(self, weights: Weights) -> Values:
-        above, below = (weights @ np.stack([self.above, self.below], axis=1).astype(np.float64)).T
+        above, below = sums(weights, self.above, self.below)
         return divided(above, below, without_rows(np.full(len(weights), self.empty), weights))
 
     @property
@@ -52,10 +52,15 @@ def mean(points: NDArray[Any], among: NDArray[Any] | None = None) -> Quotient:
 def of_sums(formula: Callable[[NDArray[np.float64]], Values], *counts: NDArray[Any]) -> Measure:
     """A formula of the sums of counts over all rows; undefined where no row counts.
 
-    counts: of each row, (rows,) or (rows, k). formula: of their sums, (sums, resamples), to (resamples,).
+    counts: of each row, (rows,) each. formula: of their sums, (counts, resamples), to (resamples,).
     """
-    table = np.column_stack(counts).astype(np.float64)
-    return lambda weights: without_rows(formula((weights @ table).T), weights)
+    return lambda weights: without_rows(formula(sums(weights, *counts)), weights)
+
+
+def sums(weights: Weights, *counts: NDArray[Any]) -> NDArray[np.float64]:
+    """The sums of counts over rows, (counts, resamples). For a few of them this is faster than a matrix product, and
+    gives the same digits with any number of threads."""
+    return np.stack([np.einsum("rn,n->r", weights, np.asarray(each, dtype=np.float64)) for each in counts])
 
 
 def once(measure: Measure, rows: int) -> float:
