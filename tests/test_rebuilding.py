@@ -1,10 +1,12 @@
 """The verdict of a rebuild, step by step. tests/pipeline/test_lineage.py builds a version again."""
 
+import io
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from tuneline.rebuilding import StageChange, causes, same_answers, stage_changes, within
+from tuneline.rebuilding import NOT, StageChange, Verdict, causes, print_verdict, same_answers, stage_changes, within
 
 
 def lock(**hashes: str) -> dict[str, Any]:
@@ -64,3 +66,21 @@ def test_every_metric_must_lie_within_its_recorded_interval() -> None:
     assert not within({"accuracy": metric(0.84, [0.85, 0.95])})
     assert not within({"accuracy": metric(None, [0.85, 0.95])})
     assert not within({"accuracy": metric(0.9, None)})  # nothing to be held to
+
+
+def test_a_verdict_is_shown_with_its_causes_and_both_numbers() -> None:
+    verdict = Verdict(
+        "models:/toy/7", "c" * 40, NOT, ["fine-tune first differed: data/model"], [],
+        {"accuracy": {"recorded": 0.9, "rebuilt": 0.5, "interval": [0.85, 0.95]},
+         "roc_auc": {"recorded": 0.9, "rebuilt": None, "interval": None}},
+        [], ["The commit is not the whole truth."],
+    )  # fmt: skip
+    shown = Console(file=io.StringIO(), width=100, record=True)
+    print_verdict(shown, verdict)
+    assert [line.rstrip() for line in shown.export_text().splitlines()] == [
+        "note  The commit is not the whole truth.",
+        "models:/toy/7 at cccccccccccc: not reproduced",
+        "  fine-tune first differed: data/model",
+        "  accuracy         0.9000 [0.8500, 0.9500] → 0.5000",
+        "  roc_auc          0.9000 → not defined",
+    ]

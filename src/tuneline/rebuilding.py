@@ -70,7 +70,7 @@ def show(console: Console, text: str, *, keep: bool, as_json: bool) -> int:
     if as_json:
         console.print_json(data=asdict(verdict) | {"reproduced": verdict.reproduced})
     else:
-        _print(console, verdict)
+        print_verdict(console, verdict)
     return 0 if verdict.reproduced else 2
 
 
@@ -90,7 +90,7 @@ def rebuild(text: str, *, keep: bool = False, say: Say = print) -> Verdict:
         name = f"rebuild-{version.version.name}-{version.version.version}"
         with clones.reserved(name) as folder:
             try:
-                say(f"clone      {safe_url(source)} at {commit[:12]}")
+                say(f"clone        {safe_url(source)} at {commit[:12]}")
                 clones.clone(folder, source, commit)
                 notes = _prepare(version, folder, say)
                 differing = _compare_environment(version, say)
@@ -127,7 +127,7 @@ def _prepare(version: Recorded, folder: Path, say: Say) -> list[str]:
     target = folder / layout.RAW / raw.name
     if not (target.is_dir() and tree_digest(target) == raw.sha256):  # where git itself has it, it is there already
         host.remove(target)
-        say(f"raw data   from {raw_places.put(raw, target)}")
+        say(f"raw data     from {raw_places.put(raw, target)}")
     _link_checkpoint(version, folder)
     return notes
 
@@ -282,7 +282,8 @@ def causes(changes: list[StageChange], differing: list[str]) -> list[str]:
     return sentences
 
 
-def _print(console: Console, verdict: Verdict) -> None:
+def print_verdict(console: Console, verdict: Verdict) -> None:
+    """The verdict, what may have caused anything less than identical bytes, and the metrics side by side."""
     color = {BYTES: "green", PREDICTIONS: "green", METRICS: "yellow", NOT: "red"}[verdict.verdict]
     for note in verdict.notes:
         console.print(f"[yellow]note[/]  {escape(note)}", highlight=False)
