@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import run, write_toy_rows
 from tests.flows.conftest import Site, decoded, until
+from tuneline.display import number
 
 pytestmark = pytest.mark.slow
 STAGES = ["validate", "tokenize", "fine-tune", "evaluate", "register"]
@@ -46,7 +47,7 @@ def test_a_run_goes_from_the_form_to_a_champion_and_leaves_an_experiment(site: S
     assert "| train.num\\_train\\_epochs | 8 | 3 |" in shown["parameters"]
     assert shown["progress"] == 100.0
     scores = {row["metric"]: row["challenger"] for row in decoded(shown["metrics"])}
-    assert scores["accuracy"] == f"{float(champion(site).tags['tuneline.score.accuracy']):.4f}"
+    assert scores["accuracy"] == number(float(champion(site).tags["tuneline.score.accuracy"]))
     assert champion(site).tags["tuneline.flow_run"] == run_id
     assert not list((site.home / "workspaces").iterdir())
 
@@ -57,7 +58,7 @@ def test_a_run_goes_from_the_form_to_a_champion_and_leaves_an_experiment(site: S
     run("dvc", "remote", "add", "--local", "--default", "runs", str(site.home / "cache"), cwd=other)
     listed = csv.DictReader(io.StringIO(run("dvc", "exp", "show", "--csv", cwd=other).stdout))
     [experiment] = [row for row in listed if row["Experiment"] == champion(site).tags["tuneline.experiment"]]
-    assert f"{float(experiment['metrics.accuracy']):.4f}" == scores["accuracy"]
+    assert number(float(experiment["metrics.accuracy"])) == scores["accuracy"]
 
     # A second run that changes only `register` runs that stage alone.
     second = site.submit(overrides={**SHORT, "register.minimum_effect": 0.5})
