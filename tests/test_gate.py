@@ -7,7 +7,7 @@ import pytest
 
 from tuneline.comparing import Comparison
 from tuneline.errors import Undefined
-from tuneline.gate import Against, Challenger, Decision, Incomparable, decide
+from tuneline.gate import Against, Challenger, Decision, Incomparable, decide, standing
 from tuneline.params import Register
 
 HIGHER = {"accuracy": True, "loss": False, "ece": False}
@@ -95,6 +95,17 @@ def test_each_guardrail_can_fail_by_itself() -> None:
         assert (decision.outcome, failed(decision)) == ("refused", [name])
     loose = {"behaviour": 0.5, "slice_drop": 0.06, "old_rows_drop": 0.06, "latency_p95_ms": 20, "size_mb": 100}
     assert decided(rival, guardrails=loose).outcome == "promoted"
+
+
+def test_a_guardrail_of_slices_needs_one_that_can_be_judged() -> None:
+    with pytest.raises(Undefined, match="no slice of the test rows is large enough"):
+        decided(champion(), guardrails={"slice_drop": 0.1})
+
+
+def test_the_champion_must_have_a_number_too() -> None:
+    assert standing("accuracy", {"accuracy": 0.9}, 3).outcome == "champion"
+    with pytest.raises(Undefined, match=r"register\.metric"):
+        standing("roc_auc", {"accuracy": 0.9}, 3)
 
 
 def test_on_old_rows_a_lower_loss_is_better() -> None:

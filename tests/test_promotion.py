@@ -161,6 +161,17 @@ def test_a_version_that_waits_and_is_judged_anew_waits_no_more(client: MlflowCli
     assert pointed(client, "m")[0] == Aliases(champion=1)
 
 
+def test_an_approval_that_comes_after_another_champion_is_refused(client: MlflowClient) -> None:
+    first, second, _ = register(client, "m", 3)
+    judge(client, first, "promoted")
+    judge(client, second, "waiting")
+    promotion.promote("m", 3, reason="it could not wait")
+    with pytest.raises(TrackingError, match="was compared with version 1, and the champion is version 3 by now"):
+        promotion.promote("m", 2, reason="late")
+    promotion.promote("m", 2, reason="late, and known", accept=["incomparable"])
+    assert pointed(client, "m")[0].champion == 2
+
+
 @pytest.mark.parametrize("outcome", ["refused", "incomparable"])
 def test_what_register_refused_needs_the_flag_that_says_so(client: MlflowClient, outcome: str) -> None:
     first, second = register(client, "m", 2)

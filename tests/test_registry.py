@@ -28,12 +28,22 @@ def version(client: MlflowClient, tmp_path: Path, digest: str, score: float) -> 
     folder.mkdir(exist_ok=True)
     (folder / "MLmodel").write_text(digest)
     run_id = tracking.ensure_run(client, tracking.experiment_id(client, "x"), DIGEST, {}, CURVE)
-    tags = registry.score_tags({"accuracy": score}, "test")
+    tags = {tracking.DIGEST: DIGEST, **registry.score_tags({"accuracy": score}, "test")}
     return registry.ensure_version(client, "m", run_id, folder, digest, tags)[0]
 
 
 def test_the_same_model_twice_makes_one_version(client: MlflowClient, tmp_path: Path) -> None:
     assert version(client, tmp_path, "a", 0.5).version == version(client, tmp_path, "a", 0.5).version
+
+
+def test_a_version_keeps_its_run_when_the_same_inputs_gave_other_bytes(client: MlflowClient, tmp_path: Path) -> None:
+    first = version(client, tmp_path, "a", 0.5)
+    taken = registry.runs_of_versions(client, DIGEST)
+    assert taken == {first.run_id}
+    place = tracking.experiment_id(client, "x")
+    other = tracking.ensure_run(client, place, DIGEST, {}, CURVE, taken)
+    assert other != first.run_id
+    assert tracking.ensure_run(client, place, DIGEST, {}, CURVE, taken) == other
 
 
 def test_each_point_of_a_curve_is_in_the_run_once(client: MlflowClient) -> None:

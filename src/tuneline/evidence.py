@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -17,12 +17,13 @@ from mlflow.entities.model_registry import ModelVersion
 from tuneline import devices, layout, old_rows, predictions, record, registry, slicing, tracking
 from tuneline.comparable import Facts, facts_of, same_question
 from tuneline.comparing import Comparison, compare
-from tuneline.errors import ServerAway, TrackingError, Unscorable
+from tuneline.errors import ServerAway, TrackingError, Undefined, Unscorable
 from tuneline.gate import Against, Challenger, Incomparable
 from tuneline.layout import split_file
+from tuneline.log import warn
 from tuneline.metrics.resampling import SEED
 from tuneline.old_rows import OldRows
-from tuneline.params import Sections
+from tuneline.params import Guardrails, Sections
 from tuneline.performance import Performance
 from tuneline.recorded import PRESENT, Recorded
 from tuneline.tasks.base import Prediction, Row
@@ -90,9 +91,20 @@ def against(
         version=int(champion.version),
         scores=task.score(theirs, rows, labels).metrics,
         whole=compared(),
-        slices={name: compared(mask) for name, mask in _judged(ours, params).items()},
-        old_rows=_pair(on_old_rows),
+        slices=dict(_each(compared, _judged(ours, params))),
+        old_rows=_pair(champion, on_old_rows, params.register.guardrails),
     )
+
+
+def _each(
+    compared: Callable[[slicing.Mask], Comparison], masks: Mapping[str, slicing.Mask]
+) -> Iterator[tuple[str, Comparison]]:
+    """The comparison on each slice. One on whose rows the metric says nothing is left out with a warning."""
+    for name, mask in masks.items():
+        try:
+            yield name, compared(mask)
+        except Undefined as error:
+            warn("register", f"slice {name} is left out: {error}")
 
 
 def _predictions_of(client: MlflowClient, champion: ModelVersion, ours: Evaluated, device: str) -> Sequence[Prediction]:
@@ -122,11 +134,18 @@ def _judged(ours: Evaluated, params: Sections) -> dict[str, slicing.Mask]:
     return {each.name: each.mask for each in found if each.name in large and not np.all(each.mask)}
 
 
-def _pair(found: OldRows | None) -> tuple[float, float] | None:
-    """Both scores on the champion's test rows, where both are known."""
-    if found is None or found.challenger is None or found.champion is None:
+def _pair(champion: ModelVersion, found: OldRows | None, guardrails: Guardrails) -> tuple[float, float] | None:
+    """Both scores on the champion's test rows. Undefined where a guardrail asks for them and one is not known."""
+    if found is None or found.champion_version != int(champion.version):
         return None
-    return found.challenger, found.champion
+    if found.challenger is not None and found.champion is not None:
+        return found.challenger, found.champion
+    if guardrails.old_rows_drop is not None:
+        raise Undefined(
+            f"register.guardrails.old_rows_drop: {found.reason}. Bring them back, or leave the guardrail out. "
+            "Nothing was promoted."
+        )
+    return None
 
 
 def measured_on_old_rows(

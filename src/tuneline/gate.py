@@ -14,6 +14,7 @@ from tuneline.params import KEPT_OF_BASE, Guardrails, Register
 
 MEGABYTE = 10**6
 TAG = "tuneline.decision."
+CRITERION = f"{TAG}criterion."
 WHOLE = ("champion_scores", "criteria")  # parts of a decision that no single tag holds
 
 
@@ -53,10 +54,10 @@ class Decision:
         """As tags of the model version: the decision, and a sentence for each criterion."""
         facts = {name: str(value) for name, value in self.plain().items() if name not in WHOLE}
         criteria = {
-            f"criterion.{number:03d}": f"{'passed' if each.passed else 'failed'}: {each.sentence}"
+            f"{CRITERION}{number:03d}": f"{'passed' if each.passed else 'failed'}: {each.sentence}"
             for number, each in enumerate(self.criteria, start=1)
         }
-        return {TAG + name: value for name, value in {**facts, **criteria}.items()}
+        return {**{TAG + name: value for name, value in facts.items()}, **criteria}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Decision":
@@ -119,8 +120,10 @@ def decide(
     )  # fmt: skip
 
 
-def standing(metric: str, score: float, version: int) -> Decision:
-    """Of a model that is the champion already."""
+def standing(metric: str, metrics: Mapping[str, float], version: int) -> Decision:
+    """Of a model that is the champion already. metrics: as measured today."""
+    _all_are_numbers({"register.metric": metrics.get(metric, math.nan)}, metrics)
+    score = metrics[metric]
     return Decision("champion", "it is the champion already", metric, score, score, version)
 
 
@@ -189,6 +192,11 @@ def _guardrails(
 def _drops(against: Against, guardrails: Guardrails, *, higher: bool) -> Iterator[Criterion]:
     """Slices, and the champion's own test rows, on which the challenger may not be much worse."""
     if guardrails.slice_drop is not None:
+        if not against.slices:
+            raise Undefined(
+                "register.guardrails.slice_drop: no slice of the test rows is large enough to judge. Lower "
+                "evaluate.slices.fewest_rows, test on more rows, or leave the guardrail out. Nothing was promoted."
+            )
         for name, each in against.slices.items():
             yield _dropped(f"slice {name}", each.challenger, each.champion, each.gain, guardrails.slice_drop, each)
     if guardrails.old_rows_drop is not None and against.old_rows is not None:

@@ -102,7 +102,7 @@ def promote(name: str, version: int, *, reason: str, accept: Collection[str] = (
             if standing.aliases.champion == version:
                 return None
             known = judgement(standing.entries, version)
-            _need_consent(candidate, known, accept)
+            _need_consent(candidate, known, accept, standing.aliases.champion)
             after = _after(BY_HAND, version, standing.aliases)
             return Move(BY_HAND, version, after, who, reason, known.decision if known else None)
 
@@ -110,7 +110,13 @@ def promote(name: str, version: int, *, reason: str, accept: Collection[str] = (
         return _transact_alone(client, name, plan) or f"{name} version {version} is the champion already."
 
 
-def _need_consent(version: ModelVersion, known: Content | None, accept: Collection[str]) -> None:
+def _need_consent(version: ModelVersion, known: Content | None, accept: Collection[str], champion: int | None) -> None:
+    if known and known.action == WAITING and known.champion_before != champion and INCOMPARABLE not in accept:
+        raise TrackingError(
+            f"{version.name} version {version.version} was compared with version {known.champion_before or 'none'}, "
+            f"and the champion is version {champion or 'none'} by now. Run dvc repro with this model in place, which "
+            f"compares them, or add --accept-{INCOMPARABLE}; the ledger will say so."
+        )
     outcome = known.action if known else version.tags.get("tuneline.decision.outcome", "")
     if outcome not in NEEDS_A_FLAG or outcome in accept:
         return

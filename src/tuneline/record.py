@@ -26,7 +26,7 @@ from tuneline.errors import TrackingError
 from tuneline.layout import SPLITS, split_file
 from tuneline.params import Sections
 from tuneline.parquet import read_batches, schema_of, write_rows
-from tuneline.registry import MlflowClient
+from tuneline.registry import MlflowClient, ModelVersion
 from tuneline.tasks.base import Row, Task
 
 STAGES = ("validate", "tokenize", "fine-tune", "evaluate")  # what makes a version; register only looks at them
@@ -91,6 +91,12 @@ def log(client: MlflowClient, run_id: str, params: Sections, training: Mapping[s
         TOKENIZER: tokenizer_digest(layout.VOCABULARY),
         CHECKPOINT: str(training["checkpoint"]),
     }
+
+
+def holds(version: ModelVersion, evaluation: Path) -> bool:
+    """Whether a version recorded this very evaluation."""
+    recorded: dict[str, str] = json.loads(version.tags.get(FILES, "{}"))
+    return recorded.get(EVALUATION) == file_digest(evaluation)
 
 
 def stage_digest(lock: Mapping[str, Any], stage: str) -> str:

@@ -23,7 +23,7 @@ from mlflow.store.entities import PagedList
 from tuneline import layout
 from tuneline.digests import CARD, model_digest
 from tuneline.errors import TrackingError, did_you_mean
-from tuneline.tracking import connect, safe_uri, tracking_uri
+from tuneline.tracking import DIGEST, connect, safe_uri, tracking_uri
 
 CHAMPION, CHALLENGER = "champion", "challenger"  # aliases: the version in use, and one that waits for approval
 MODEL_DIGEST, TEST_DIGEST, SCORE = "tuneline.model_digest", "tuneline.test_sha256", "tuneline.score."
@@ -67,6 +67,12 @@ def find_version(client: MlflowClient, name: str, digest: str) -> ModelVersion |
     """The version that holds exactly this model folder, or None."""
     found = client.search_model_versions(f"name = '{name}' and tags.`{MODEL_DIGEST}` = '{digest}'")
     return min(found, key=lambda version: int(version.version)) if found else None
+
+
+def runs_of_versions(client: MlflowClient, inputs_digest: str) -> set[str]:
+    """The MLflow runs that versions of these training inputs have, of whatever model."""
+    found = client.search_model_versions(f"tags.`{DIGEST}` = '{inputs_digest}'")
+    return {str(version.run_id) for version in found}
 
 
 def referenced_version(client: MlflowClient, reference: Reference) -> ModelVersion:

@@ -99,6 +99,9 @@ def kept_file(client: MlflowClient, version: ModelVersion, name: str, folder: Pa
 
 def _downloaded(uri: str, folder: Path) -> Path:
     try:
-        return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+        with answering():
+            return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+    except ServerAway:
+        raise
     except Exception as error:  # MLflow and each artifact store have their own
         raise Unscorable(f"{uri} cannot be fetched: {str(error).partition(chr(10))[0]}") from error

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tuneline import layout
+from tuneline.display import number
 from tuneline.errors import PipelineError
 from tuneline.params import read_params
 
@@ -41,7 +42,7 @@ def _metrics(evaluation: dict[str, Any]) -> Table:
     if baseline:
         table.add_column(str(read_params("task").task.baseline), justify="right")
     for name, value in evaluation["metrics"].items():
-        table.add_row(name, f"{value:.4f}", *([f"{baseline[name]:.4f}"] if baseline else []))
+        table.add_row(name, number(value), *([number(baseline.get(name))] if baseline else []))
     return table
 
 

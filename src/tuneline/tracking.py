@@ -6,7 +6,8 @@ the first failure stops the live part, and register brings the rest when the ser
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -94,15 +95,15 @@ def experiment_id(client: MlflowClient, name: str) -> str:
         return str(found.experiment_id)
 
 
-def find_run(client: MlflowClient, experiment: str, digest: str) -> Run | None:
+def find_run(client: MlflowClient, experiment: str, digest: str, taken: Collection[str] = ()) -> Run | None:
     """The whole run of exactly these inputs, or None. Runs of them that were cut short are deleted: what
-    replaces them holds all their points."""
+    replaces them holds all their points. taken: ids of runs that are not asked for."""
     runs = client.search_runs([experiment], f"tags.`{DIGEST}` = '{digest}'")
     whole = [run for run in runs if run.data.tags.get(COMPLETE) == "yes"]
     for run in runs:
         if run not in whole:
             client.delete_run(run.info.run_id)
-    return whole[0] if whole else None
+    return next((run for run in whole if run.info.run_id not in taken), None)
 
 
 def ensure_run(
@@ -111,10 +112,14 @@ def ensure_run(
     digest: str,
     params: Mapping[str, Any],
     curve: Sequence[dict[str, float]],
+    taken: Collection[str] = (),
 ) -> str:
     """The id of the finished run of these inputs. A run that this server does not know, because the model
-    came from a cache or the server was away, is made again from what was recorded."""
-    known = find_run(client, experiment, digest)
+    came from a cache or the server was away, is made again from what was recorded.
+
+    taken: runs that hold what was made of the same inputs elsewhere, such as other bytes on another processor.
+    """
+    known = find_run(client, experiment, digest, taken)
     if known is not None:
         return str(known.info.run_id)
     run_id = _start_run(client, experiment, digest, params)
@@ -154,8 +159,9 @@ def log_curve(client: MlflowClient, run_id: str, curve: Sequence[dict[str, float
 
 
 def log_scores(client: MlflowClient, run_id: str, scores: Mapping[str, float], prefix: str = "test_") -> None:
-    """Scores, on the test split under test_ names."""
-    client.log_batch(run_id, metrics=[Metric(prefix + name, value, 0, 0) for name, value in scores.items()])
+    """Scores, on the test split under test_ names. Those that are logged again count from then on."""
+    now = int(time.time() * 1000)
+    client.log_batch(run_id, metrics=[Metric(prefix + name, value, now, 0) for name, value in scores.items()])
 
 
 def bounds(intervals: Mapping[str, Sequence[float] | None]) -> dict[str, float]:

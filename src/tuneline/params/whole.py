@@ -89,6 +89,10 @@ class Params(BaseModel):
         ]
         if self.train.augmentation.is_on and not self.task.edited:
             problems.append(f"train.augmentation: makes no sense for the task {self.task.name}. Leave it out")
+        if guardrails.behaviour is not None and not self.evaluate.behaviour:
+            problems.append(
+                "register.guardrails.behaviour: there is no behavioural test. Add one to evaluate.behaviour"
+            )
         if self.data.splits.test_from and "time" not in self.data.columns:
             problems.append("data.splits.test_from: needs data.columns.time, the column that holds the time")
         if self.tokenize.tokenizer and not self.model.configuration:

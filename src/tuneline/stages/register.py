@@ -51,14 +51,13 @@ def run(params: Sections) -> None:
         def decide(champion: ModelVersion | None) -> Decision:
             nonlocal grounds
             if champion is not None and champion.version == version.version:
-                return gate.standing(metric, ours.evaluation["metrics"][metric], int(version.version))
-            grounds = _grounds(params, version, champion, old_rows)
+                return gate.standing(metric, ours.evaluation["metrics"], int(version.version))
+            grounds = _grounds(params, version, champion, old_rows, ours, performance)
             return _known(grounds) or _decide(client, champion, ours, params, metric, performance, old_rows)
 
         decision = promotion.judge(client, version, decide)
         if decision.outcome != "champion":
-            for tag, value in decision.tags().items():
-                client.set_model_version_tag(name, version.version, tag, value)
+            _tell(client, version, decision)
     registered = {
         "name": name, "version": int(version.version), "experiment_id": experiment, "run_id": version.run_id,
         "performance": asdict(performance), "decision": decision.plain(), "grounds": grounds,
@@ -81,26 +80,47 @@ def _version(
     performance: Performance,
 ) -> tuple[ModelVersion, bool]:  # fmt: skip
     """The version of this model folder, and whether it was made just now. All that belongs to it is logged before: no
-    version is ever without."""
+    version is ever without. One that was evaluated on other rows since has its record made anew."""
     training, name, folder = _json(layout.TRAINING), params.register.name, model_digest(layout.MODEL)
-    sections = {part: params.dump()[part] for part in ("task", "model", "tokenize", "train")}
-    curve = curves.read(layout.LEARNING_CURVE)
-    run_id = tracking.ensure_run(client, experiment, training["inputs_digest"], sections, curve)
     known = registry.find_version(client, name, folder)
-    if known is not None:
+    if known is not None and record.holds(known, layout.EVALUATION):
         return known, False
-    evaluation = ours.evaluation
-    tags = {
-        **_tags(params, training, evaluation), **performance.tags(), **record.log(client, run_id, params, training)
-    }  # fmt: skip
+    if known is not None:
+        tags = _recorded(client, str(known.run_id), params, ours, facts, performance)
+        for tag, value in tags.items():
+            client.set_model_version_tag(name, known.version, tag, value)
+        return client.get_model_version(name, known.version), False
+    sections = {part: params.dump()[part] for part in ("task", "model", "tokenize", "train")}
+    curve, inputs = curves.read(layout.LEARNING_CURVE), training["inputs_digest"]
+    taken = registry.runs_of_versions(client, inputs)
+    run_id = tracking.ensure_run(client, experiment, inputs, sections, curve, taken)
+    tags = _recorded(client, run_id, params, ours, facts, performance)
+    written = card.complete(params, facts, training, tags, asdict(performance))
+    return registry.ensure_version(client, name, run_id, layout.MODEL, folder, tags, written)
+
+
+def _recorded(
+    client: MlflowClient, run_id: str, params: Sections, ours: Evaluated, facts: ReportFacts, performance: Performance
+) -> dict[str, str]:
+    """Put scores, report, rows and record into the run of a version; the tags that the version gets."""
+    training, evaluation = _json(layout.TRAINING), ours.evaluation
+    recorded = record.log(client, run_id, params, training)
     tracking.log_scores(client, run_id, {**evaluation["metrics"], **tracking.bounds(facts.intervals)})
     tracking.log_scores(client, run_id, seeds.named_scores(training), prefix="")
     tracking.log_scores(client, run_id, evaluation["forgetting"]["metrics"], prefix="forgetting.")
-    client.log_artifact(run_id, str(layout.REPORT))
-    client.log_artifact(run_id, str(split_file(layout.VALIDATED, "test")))
-    client.log_artifact(run_id, str(layout.REFERENCE))
-    written = card.complete(params, facts, training, tags, asdict(performance))
-    return registry.ensure_version(client, name, run_id, layout.MODEL, folder, tags, written)
+    for file in (layout.REPORT, split_file(layout.VALIDATED, "test"), layout.REFERENCE):
+        client.log_artifact(run_id, str(file))
+    return {**_tags(params, training, evaluation), **performance.tags(), **recorded}
+
+
+def _tell(client: MlflowClient, version: ModelVersion, decision: Decision) -> None:
+    """The decision as tags of the version, in place of an earlier one."""
+    tags = decision.tags()
+    for tag in client.get_model_version(version.name, version.version).tags:
+        if tag.startswith(gate.CRITERION) and tag not in tags:
+            client.delete_model_version_tag(version.name, version.version, tag)
+    for tag, value in tags.items():
+        client.set_model_version_tag(version.name, version.version, tag, value)
 
 
 def _decide(
@@ -114,10 +134,14 @@ def _decide(
     )  # fmt: skip
 
 
-def _grounds(params: Sections, version: ModelVersion, champion: ModelVersion | None, old_rows: OldRows | None) -> str:
+def _grounds(
+    params: Sections, version: ModelVersion, champion: ModelVersion | None, old_rows: OldRows | None, ours: Evaluated,
+    performance: Performance,
+) -> str:  # fmt: skip
     """Digest of all that a decision rests on."""
     sides = [each and each.version for each in (version, champion)]
-    return digest([params.dump(), sides, asdict(old_rows) if old_rows else None])
+    measured = [ours.evaluation, asdict(performance), asdict(old_rows) if old_rows else None]
+    return digest([params.dump(), sides, measured])
 
 
 def _known(grounds: str) -> Decision | None:
