@@ -97,6 +97,13 @@ def test_the_card_says_data_training_evaluation_limits_and_lineage() -> None:
     assert "score.accuracy" not in text  # its number stands in the table already
 
 
+def test_a_slice_without_a_score_is_not_called_small() -> None:
+    empty = {"name": "no label", "by": "where", "rows": 80, "value": None, "interval": None, "judged": False}
+    text = render(replace(FACTS, report=replace(FULL, slices=[*EVIDENCE["slices"], empty])))
+    assert "| no label | 80 | – | – | nothing to score |" in text
+    assert "- Too small to judge: label neutral.\n" in text
+
+
 def test_same_facts_give_the_same_card() -> None:
     assert render(FACTS) == render(replace(FACTS))
 

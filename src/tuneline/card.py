@@ -23,7 +23,7 @@ from tuneline import layout
 from tuneline.checkpoints import REGISTRY
 from tuneline.display import cell, confidence, dotted, interval, number, percent, plain, sentence, size, table
 from tuneline.params import Card, Sections, Train
-from tuneline.report_facts import ReportFacts
+from tuneline.report_facts import ReportFacts, why_not_judged
 
 TEMPLATE = "card.md.jinja"
 HUB = "hf://datasets/"
@@ -124,7 +124,7 @@ def _result(facts: CardFacts, dataset: str) -> dict[str, Any]:
 def limits(facts: CardFacts) -> list[str]:
     """What the checks did not show, one sentence each."""
     report = facts.report
-    small = [cell(each["name"]) for each in report.slices if not each["judged"]]
+    small = [cell(each["name"]) for each in report.slices if not each["judged"] and each["value"] is not None]
     failed = [each for each in report.behaviour if each["passed"] < each["rows"]]
     found = [
         _weakest(report),
@@ -183,7 +183,7 @@ def _splits_table(validation: Mapping[str, Any]) -> str:
 def _slices_table(report: ReportFacts) -> str:
     rows = [
         (each["name"], number(each["rows"]), number(each["value"]), interval(each["interval"]) or "–",
-         "" if each["judged"] else "too small to judge")
+         why_not_judged(each))
         for each in report.worst_first()[:SHOWN_SLICES]
     ]  # fmt: skip
     return table(("slice", "rows", report.metric, "interval", ""), rows) if rows else ""

@@ -7,6 +7,7 @@ The same inputs give the same bytes. What evaluate cannot know, the decision and
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ class ReportFacts:
         return self.directions.get(metric, True)
 
     def worst_first(self) -> list[dict[str, Any]]:
-        """The slices by value, those that are too small to judge after the others."""
+        """The slices by value, those that are not judged after the others."""
         sign = 1 if self.higher_is_better(self.metric) else -1
 
         def place(each: dict[str, Any]) -> tuple[bool, float]:
@@ -86,6 +87,13 @@ class ReportFacts:
         """The worst of the slices that are large enough to judge."""
         first = next(iter(self.worst_first()), None)
         return first if first and first["judged"] and first["value"] is not None else None
+
+
+def why_not_judged(each: Mapping[str, Any]) -> str:
+    """Why a slice is not judged; nothing where it is."""
+    if each["judged"]:
+        return ""
+    return "too small to judge" if each["value"] is not None else "nothing to score"
 
 
 def write(path: Path, facts: ReportFacts) -> None:

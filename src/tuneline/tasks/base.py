@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from tuneline.errors import did_you_mean
-from tuneline.metrics.weighted import Measure, once
+from tuneline.metrics.weighted import Measure, once, where_any
 
 Row = Mapping[str, Any]
 Feature = dict[str, Any]
@@ -100,11 +100,19 @@ class Score:
     per_row: NDArray[Any]
     details: dict[str, Any] = field(default_factory=dict)
     classes: list[str] | None = None  # what the confusion in details is over, where that is not the labels
+    # How much gold F1 counts in each row, where that may be none. Rows without any make no slice: F1 says 0 of the best
+    # model there.
+    support: NDArray[Any] | None = None
 
     @cached_property
     def metrics(self) -> dict[str, float]:
         """The metrics themselves: each row counts once."""
         return {name: once(measure, len(self.per_row)) for name, measure in self.measures.items()}
+
+    def of_slices(self, metric: str) -> Measure:
+        """A metric as slices are scored in it: undefined where there is no gold for it."""
+        measure = self.measures[metric]
+        return measure if self.support is None else where_any(measure, self.support)
 
 
 @dataclass(frozen=True)

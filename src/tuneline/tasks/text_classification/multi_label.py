@@ -163,7 +163,7 @@ class MultiLabelClassification(LabelledTexts):
             **calibration.measures(calibration.of_labels(probabilities, gold)),
         }
         details = {"per_label": dict(zip(labels, multi_label.per_label(gold, predicted), strict=True))}
-        return Score(measures, multi_label.jaccard(gold, predicted), details)
+        return Score(measures, multi_label.jaccard(gold, predicted), details, support=gold.sum(axis=1))
 
     def claims(
         self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str], heat: float = 1.0
@@ -173,8 +173,7 @@ class MultiLabelClassification(LabelledTexts):
         return calibration.of_labels(calibration.without_each(probabilities, heat), gold)
 
     def gold_labels(self, row: Row) -> list[str]:
-        """NO_LABEL stands for none."""
-        return list(row["label"]) or [NO_LABEL]
+        return list(row["label"])
 
     def agrees(self, prediction: Prediction, other: Prediction) -> bool:
         """In whatever order."""
