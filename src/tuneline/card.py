@@ -135,7 +135,7 @@ def limits(facts: CardFacts) -> list[str]:
         ),
         None if report.behaviour else "No behavioural check was run: what a typo or another name changes is not known.",
         None if report.intervals else "The scores have no intervals.",
-        None if report.calibration else "Confidence was not calibrated: read it as an order, not as a probability.",
+        None if report.is_calibrated else "Confidence was not calibrated: read it as an order, not as a probability.",
         *(f"Not measured: {cell(reason)}" for reason in report.forgetting.get("not_measured", [])),
         None if facts.said.language else "The languages of the texts are not recorded.",
         "The scores hold for texts like the test rows. Texts change: `tuneline drift` compares new ones with these.",

@@ -23,6 +23,7 @@ from tuneline.charts import (
     scatter,
     slice_dots,
 )
+from tuneline.display import number
 
 PLOTTED = ("roc", "precision_recall", "reliability", "scatter", "written_length")  # of the tables that a task gives
 
@@ -55,7 +56,7 @@ class ReportFacts:
     confidence: float | None = None  # of the intervals
     augmented: list[dict[str, str]] = field(default_factory=list)  # column, before, after: rows as training reads them
     forgetting: dict[str, Any] = field(default_factory=dict)  # what forgetting.measure gives
-    calibration: dict[str, Any] | None = None  # temperature, ece, brier; uncalibrated: the same without it
+    calibration: dict[str, Any] | None = None  # temperature, fitted, ece, brier; uncalibrated: the same without it
     slices: list[dict[str, Any]] = field(default_factory=list)  # name, by, rows, value, interval, judged
     behaviour: list[dict[str, Any]] = field(default_factory=list)  # name, kind, rows, passed, pass_rate, examples
     label_errors: list[dict[str, Any]] = field(default_factory=list)  # file, line, gold, suggested, confidence, text
@@ -73,11 +74,28 @@ class ReportFacts:
         return sorted(self.slices, key=place)
 
     def before_and_after(self) -> dict[str, tuple[float | None, float | None]]:
-        """{"temperature": 1.4, "ece": 0.02, "uncalibrated": {"ece": 0.05}} → {"ece": (0.05, 0.02)}"""
+        """{"temperature": 1.4, "fitted": True, "ece": 0.02, "uncalibrated": {"ece": 0.05}} → {"ece": (0.05, 0.02)}"""
         found = self.calibration or {}
         before = found.get("uncalibrated") or {}
-        after = {name: value for name, value in found.items() if name not in ("temperature", "uncalibrated")}
+        told = ("temperature", "fitted", "uncalibrated")
+        after = {name: value for name, value in found.items() if name not in told}
         return {name: (before.get(name), after.get(name)) for name in {**before, **after}}
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether probabilities were scaled, by whichever temperature."""
+        return self.calibration is not None and self.calibration["temperature"] != 1
+
+    def temperature(self) -> str:
+        """What the probabilities were scaled by, and where that comes from, in a sentence; nothing where none are."""
+        if not self.calibration:
+            return ""
+        heat = self.calibration["temperature"]
+        if self.calibration["fitted"]:
+            return f"Logits are divided by a temperature of {number(heat)}, fitted on validation."
+        if self.params.get("task", {}).get("temperature") is not None:
+            return f"Logits are divided by a temperature of {number(heat)}, which params name (task.temperature)."
+        return "Probabilities are as training made them: no temperature could be fitted on validation."
 
     def weakest_checks(self) -> list[dict[str, Any]]:
         """The behavioural tests by pass rate, those that found no row after the others."""

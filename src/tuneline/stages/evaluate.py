@@ -56,7 +56,7 @@ def run(params: Sections) -> None:
         ),
         "baseline": baseline,
         "forgetting": kept,
-        "calibration": task.calibration(predictions, rows, labels),
+        "calibration": calibration_of(params.task, task, predictions, rows, labels),
         **_label_errors(task, predictions, rows, labels, params.evaluate.worst_errors),
         "slices": [asdict(each) for each in slices],
         "behaviour": [asdict(each) for each in outcomes],
@@ -108,6 +108,15 @@ def _worst_errors(
         if points < 1
     ]
     return [mistake for _, mistake in sorted(wrong, key=lambda each: (each[0], -each[1]["score"]))][:count]
+
+
+def calibration_of(
+    asked: Task, task: Task, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]
+) -> dict[str, Any] | None:
+    """What the task says of it, and whether its temperature was fitted: it was where it is not the one that params ask
+    for, which is 1 when they name none. asked: the task of params."""
+    found = task.calibration(predictions, rows, labels)
+    return found and {**found, "fitted": task.heat != asked.heat}
 
 
 def _label_errors(

@@ -345,6 +345,11 @@ class Task(BaseModel):
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:
         """Compare predictions with the gold in rows, row by row. What this gold leaves undefined is not there."""
 
+    @property
+    def heat(self) -> float:
+        """The temperature that logits are divided by before they become probabilities."""
+        return 1.0
+
     def calibration(
         self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]
     ) -> dict[str, Any] | None:
