@@ -90,11 +90,23 @@ def test_the_card_says_data_training_evaluation_limits_and_lineage() -> None:
         "- Too small to judge: label neutral.",
         "- typo: 80.0% of 10 rows pass.",
         "- one row, p95: 6.100 ms",
+        "- 610.0 MB of memory at most",
         "| git commit | a1b2 |",
         "tuneline rebuild models:/reviews/VERSION",
     ):
         assert said in text, said
-    assert "score.accuracy" not in text  # its number stands in the table already
+
+
+def test_of_the_tags_of_a_version_the_lineage_has_those_that_say_what_it_was_made_of() -> None:
+    tags = {
+        "score.accuracy": "0.75", "performance.latency_ms": "{}", "forgetting.cka_mean": "0.9", "record": "{}",
+        "git_changed": "[]", "stage.validate": "ab" * 32, "git_commit": "a1b2", "test_sha256": "ff00",
+    }  # fmt: skip
+    lineage = render(replace(FACTS, lineage=tags)).split("## Lineage")[1].split("## How")[0]
+    assert [line.split(" | ")[0] for line in lineage.strip().splitlines()[2:]] == [
+        "| base checkpoint", "| git commit", "| test sha256", "| stage validate",
+    ]  # fmt: skip
+    assert "| stage validate | abababababab |" in lineage
 
 
 def test_a_slice_without_a_score_is_not_called_small() -> None:

@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 
 from tuneline import layout
 from tuneline.checkpoints import REGISTRY
+from tuneline.digests import model_digest
 from tuneline.display import cell, confidence, dotted, interval, number, percent, plain, sentence, size, table
 from tuneline.params import Card, Sections, Train
 from tuneline.report_facts import ReportFacts, why_not_judged
@@ -30,6 +31,13 @@ HUB = "hf://datasets/"
 ALWAYS_SHOWN = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "seed")  # of train
 SHOWN_LABELS = 100
 SHOWN_SLICES = 20
+SHOWN_DIGITS = 12  # of the digests of stages
+# The tags of a version that say what it was made of. Scores, speed and decisions are tags too, and stand elsewhere.
+LINEAGE = (
+    "git_commit", "git_origin", "experiment", "data_sha256", "raw_md5", "raw_source", "raw_revision", "params_digest",
+    "inputs_digest", "checkpoint_sha256", "tokenizer_sha256", "environment_digest", "test_sha256", "model_digest",
+)  # fmt: skip
+STAGE = "stage."
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,10 @@ def complete(
         training=training,
         base_on_hub="/" in base and not base.startswith(REGISTRY) and not Path(base).expanduser().exists(),
         origin=_origin(params.data.name),
-        lineage={name.removeprefix("tuneline."): value for name, value in lineage.items()},
+        lineage={
+            **{name.removeprefix("tuneline."): value for name, value in lineage.items()},
+            "model_digest": model_digest(layout.MODEL),
+        },
         labels=json.loads((layout.MODEL / "tuneline.json").read_text(encoding="utf-8"))["labels"],
         performance=performance or {},
     )
@@ -208,8 +219,11 @@ def _behaviour_table(report: ReportFacts) -> str:
 
 
 def _lineage(facts: CardFacts) -> list[tuple[str, str]]:
-    named = {name.replace("_", " "): value for name, value in facts.lineage.items() if not name.startswith("score.")}
-    return list({**named, "base checkpoint": facts.training["checkpoint"]}.items())
+    """What the model was made of, by name."""
+    told = facts.lineage
+    named = [(name.replace("_", " "), told[name]) for name in LINEAGE if name in told]
+    stages = [(name.replace(".", " "), told[name][:SHOWN_DIGITS]) for name in told if name.startswith(STAGE)]
+    return [("base checkpoint", facts.training["checkpoint"]), *named, *stages]
 
 
 def _is_adapter(report: ReportFacts) -> bool:
