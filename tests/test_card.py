@@ -60,6 +60,7 @@ def test_what_is_not_known_is_left_out_of_the_metadata_and_said_in_the_text() ->
     bare = replace(FACTS, said=Card(), base_on_hub=False, origin={}, report=TWO, performance={})
     assert not {"language", "license", "base_model", "datasets"} & set(metadata(bare))
     text = render(bare)
+    assert "several seeds" not in text
     assert ModelCard(text).data.library_name == "transformers"
     for said in (
         "Not stated (register.card.intended_use",
@@ -84,6 +85,8 @@ def test_the_card_says_data_training_evaluation_limits_and_lineage() -> None:
         "| over 40 words | 40 | 0.6000 | \\[0.4500, 0.7500\\] |  |",
         "| label neutral | 3 | 0.0000 | – | too small to judge |",
         "a temperature of 1.400",
+        "| seed | accuracy | loss |\n| --- | --- | --- |\n| 1 | 0.7200 | 0.5500 |\n| 2, kept | 0.7600 | 0.5300 |\n",
+        "| mean | 0.7400 | 0.5400 |\n| standard deviation | 0.0283 | 0.0141 |\n",
         "| ece | 0.0900 | 0.0310 |",
         "| typo | invariance | 10 | 80.0% |",
         "- Weakest slice: over 40 words, accuracy 0.6000 on 40 rows.",

@@ -90,6 +90,7 @@ def render(facts: CardFacts) -> str:
             report=facts.report,
             train=shown_params(facts.report.params),
             metrics=_metrics_table(facts.report),
+            seeds=_seeds_table(facts.report),
             splits=_splits_table(facts.report.validation),
             slices=_slices_table(facts.report),
             calibration=_calibration_table(facts.report),
@@ -179,6 +180,12 @@ def _metrics_table(report: ReportFacts) -> str:
         header.append(report.baseline_name or "baseline")
         rows = [[*row, number(report.baseline.get(row[0]))] for row in rows]
     return table(header, rows)
+
+
+def _seeds_table(report: ReportFacts) -> str:
+    metrics = list(report.seeds.get("mean", {}))
+    rows = [(seed, *(number(scores[name]) for name in metrics)) for seed, scores in report.seed_scores().items()]
+    return table(("seed", *metrics), rows) if rows else ""
 
 
 def _splits_table(validation: Mapping[str, Any]) -> str:

@@ -55,6 +55,7 @@ class ReportFacts:
     intervals: dict[str, list[float] | None] = field(default_factory=dict)  # metric → low, high
     confidence: float | None = None  # of the intervals
     augmented: list[dict[str, str]] = field(default_factory=list)  # column, before, after: rows as training reads them
+    seeds: dict[str, Any] = field(default_factory=dict)  # of a training with several: what seeds.recorded gives
     forgetting: dict[str, Any] = field(default_factory=dict)  # what forgetting.measure gives
     calibration: dict[str, Any] | None = None  # temperature, fitted, ece, brier; uncalibrated: the same without it
     slices: list[dict[str, Any]] = field(default_factory=list)  # name, by, rows, value, interval, judged
@@ -72,6 +73,16 @@ class ReportFacts:
             return not each["judged"], math.inf if each["value"] is None else sign * each["value"]
 
         return sorted(self.slices, key=place)
+
+    def seed_scores(self) -> dict[str, dict[str, float]]:
+        """The validation scores of each seed, then their mean and standard deviation."""
+        if not self.seeds:
+            return {}
+        kept = self.seeds["chosen"]
+        named = {
+            f"{each['seed']}{', kept' if each['seed'] == kept else ''}": each["best"] for each in self.seeds["seeds"]
+        }
+        return {**named, "mean": self.seeds["mean"], "standard deviation": self.seeds["standard_deviation"]}
 
     def before_and_after(self) -> dict[str, tuple[float | None, float | None]]:
         """{"temperature": 1.4, "fitted": True, "ece": 0.02, "uncalibrated": {"ece": 0.05}} → {"ece": (0.05, 0.02)}"""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tuneline import behaviour, charts, curves, devices, forgetting, layout, observations, report_facts, slicing
+from tuneline import behaviour, charts, curves, devices, forgetting, layout, observations, report_facts, seeds, slicing
 from tuneline.augmentation import Augmenter
 from tuneline.baselines import BASELINES
 from tuneline.checkpoints import load_tokenizer
@@ -172,6 +172,7 @@ def _facts(
         behaviour=evaluation.get("behaviour", []),
         label_errors=evaluation.get("label_errors", []),
         augmented=_augmented(params),
+        seeds=seeds.recorded(training),
         validation=_json(layout.VALIDATION),
         tokens=_json(layout.TOKENS),
         forgetting=evaluation["forgetting"],
