@@ -323,6 +323,8 @@ def test_the_page_holds_all_the_evidence() -> None:
         "median 4.200 ms",
         "512.5 rows per second",
         "90.90 MB",
+        "2, kept 0.7600 0.5300",
+        "standard deviation 0.0283 0.0141",
         "Accuracy 0.7400 on the test rows of version 6",
         "models:/reviews/7",
     ):

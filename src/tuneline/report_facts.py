@@ -78,11 +78,9 @@ class ReportFacts:
         """The validation scores of each seed, then their mean and standard deviation."""
         if not self.seeds:
             return {}
-        kept = self.seeds["chosen"]
-        named = {
-            f"{each['seed']}{', kept' if each['seed'] == kept else ''}": each["best"] for each in self.seeds["seeds"]
-        }
-        return {**named, "mean": self.seeds["mean"], "standard deviation": self.seeds["standard_deviation"]}
+        note = {self.seeds["chosen"]: ", kept"}
+        each = {f"{one['seed']}{note.get(one['seed'], '')}": one["best"] for one in self.seeds["seeds"]}
+        return {**each, "mean": self.seeds["mean"], "standard deviation": self.seeds["standard_deviation"]}
 
     def before_and_after(self) -> dict[str, tuple[float | None, float | None]]:
         """{"temperature": 1.4, "fitted": True, "ece": 0.02, "uncalibrated": {"ece": 0.05}} → {"ece": (0.05, 0.02)}"""
