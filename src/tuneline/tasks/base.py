@@ -2,7 +2,7 @@
 
     columns · problem · labels · informed · limit · augmented · encode · varied
     head · condense · decode · fitted · score · calibration · gold_labels · mistake · label_errors · plots
-    input_text · agrees · said · expectation · given_labels · degree · served · observed
+    input_text · agrees · said · expectation · served · observed
 
 A task is also the typed `task:` section of params.yaml. A task module imports neither torch nor transformers:
 what it says about them, it says by name, so that validate and tokenize never load them.
@@ -195,7 +195,6 @@ class Task(BaseModel):
     answer: ClassVar[str | None] = (
         None  # the part of a prediction that behavioural tests look at; None: they make no sense
     )
-    pushed: ClassVar[Literal["label", "number"] | None] = None  # what a test of direction expects an edit to push
 
     @classmethod
     def forms(cls) -> tuple[type[Task], ...]:
@@ -379,14 +378,6 @@ class Task(BaseModel):
         if not isinstance(value, str):
             raise ValueError(f"is {value!r}. Expected a text")
         return {str(self.answer): value}
-
-    def given_labels(self, prediction: Prediction) -> list[str]:
-        """The labels that a prediction gives. Asked only of a task that is `pushed` to a label."""
-        raise NotImplementedError
-
-    def degree(self, prediction: Prediction, labels: Sequence[str], label: str | None) -> float:
-        """How likely a prediction finds a label, or the number it gives. Asked only of a task that can be `pushed`."""
-        raise NotImplementedError
 
     @abstractmethod
     def mistake(self, row: Row, prediction: Prediction) -> Mistake:

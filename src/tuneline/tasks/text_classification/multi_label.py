@@ -189,9 +189,6 @@ class MultiLabelClassification(LabelledTexts):
         check_labels(named, labels)
         return {"labels": named}
 
-    def given_labels(self, prediction: Prediction) -> list[str]:
-        return list(prediction["labels"])
-
     def degree(self, prediction: Prediction, labels: Sequence[str], label: str | None) -> float:
         return float(prediction["probabilities"][str(label)])
 
