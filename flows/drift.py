@@ -3,20 +3,13 @@
 prefect deployment run drift/drift --param model=reviews --param source=/data/today.csv
 """
 
-import os
-import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Failed
 from pydantic import Field
 
-from flows import ROOT
-from flows.stage_runner import REFUSED, command_task, need_tracking, of_flow
-from tuneline.errors import PipelineError
-from tuneline.leash import leashed, tie_to_parent
+from flows.stage_runner import command_task, on_registry, renamed
 
 TASK = command_task("drift")
 
@@ -41,16 +34,5 @@ def drift(
         smallest_effect: Distance below which a difference does not matter, however sure it is.
         emit: On drift, send the event that retrain-on-drift waits for.
     """
-    tie_to_parent()
-    try:
-        need_tracking()
-    except PipelineError as error:
-        return Failed(name=REFUSED, message=str(error))
-    options = [f"--column={ours}={theirs}" for ours, theirs in columns.items()]
-    numbers = [f"--confidence={confidence}", f"--smallest-effect={smallest_effect}"]
-    arguments = [*numbers, *options, *(["--emit"] if emit else []), "--", model, source]
-    command = leashed(sys.executable, "-m", "tuneline", "drift", *arguments)
-    state: State[Any] = TASK(
-        command, Path.cwd(), {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}, return_state=True
-    )
-    return of_flow(state)
+    options = [f"--confidence={confidence}", f"--smallest-effect={smallest_effect}", *renamed(columns)]
+    return on_registry(TASK, ["drift", *options, *(["--emit"] if emit else []), "--", model, source])

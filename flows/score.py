@@ -3,19 +3,13 @@
 prefect deployment run score/score --param model=reviews --param source=/data/new.csv --param output=/data/scored
 """
 
-import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Failed
 from pydantic import Field
 
-from flows import ROOT
-from flows.stage_runner import REFUSED, command_task, need_tracking, of_flow
-from tuneline.errors import PipelineError
-from tuneline.leash import leashed, tie_to_parent
+from flows.stage_runner import command_task, on_registry, renamed
 
 TextFile = Annotated[str, Field(pattern=r"(?i)\.(csv|tsv|parquet)$")]
 Folder = Annotated[str, Field(pattern="^/")]  # the flow's own folder goes with its run
@@ -40,13 +34,5 @@ def score(
         columns: Where an input column has another name in the file, ours to theirs, as in {"text": "review"}.
         rows_per_part: Rows of each part.
     """
-    tie_to_parent()
-    try:
-        need_tracking()
-    except PipelineError as error:
-        return Failed(name=REFUSED, message=str(error))
-    options = [f"--column={ours}={theirs}" for ours, theirs in columns.items()]
-    arguments = [f"--rows-per-part={rows_per_part}", *options, "--", model, source, output]
-    command = leashed(sys.executable, "-m", "tuneline", "score", *arguments)
-    state: State[Any] = TASK(command, Path.cwd(), {"PYTHONPATH": str(ROOT / "src")}, return_state=True)
-    return of_flow(state)
+    options = [f"--rows-per-part={rows_per_part}", *renamed(columns)]
+    return on_registry(TASK, ["score", *options, "--", model, source, output])

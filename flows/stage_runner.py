@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -19,7 +19,7 @@ from prefect.tasks import exponential_backoff
 from flows import ROOT
 from flows.artifacts import Progress
 from tuneline.errors import PipelineError, ServerAway
-from tuneline.leash import end_group
+from tuneline.leash import end_group, leashed, tie_to_parent
 
 KEPT_LINES = 500  # the last ones, to tell how a stage ended
 GRACE_SECONDS = 20.0  # between SIGTERM and SIGKILL
@@ -67,6 +67,24 @@ def need_tracking() -> None:
             "MLFLOW_TRACKING_URI is not set where the worker runs, and a clone is no place for a registry. Start "
             "the worker with it (`tuneline up` does), or set it in the work pool's environment variables."
         )
+
+
+def on_registry(task: Task[..., State[Any]], arguments: Sequence[str]) -> State[Any]:
+    """Run a `tuneline` command on a registered model as all that a flow does: the state of that flow."""
+    tie_to_parent()
+    try:
+        need_tracking()
+    except PipelineError as error:
+        return Failed(name=REFUSED, message=str(error))
+    command = leashed(sys.executable, "-m", "tuneline", *arguments)
+    places = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}  # a command that sends an event loads flows
+    state: State[Any] = task(command, Path.cwd(), places, return_state=True)
+    return of_flow(state)
+
+
+def renamed(columns: Mapping[str, str]) -> list[str]:
+    """The options of a command for columns that have other names in the file, ours to theirs."""
+    return [f"--column={ours}={theirs}" for ours, theirs in columns.items()]
 
 
 def stage_command(stage: str) -> list[str]:

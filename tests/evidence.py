@@ -6,7 +6,22 @@ EVIDENCE: dict[str, Any] = {
     "test_rows": 120,
     "intervals": {"accuracy": [0.7, 0.8], "loss": [0.45, 0.56]},
     "confidence": 0.95,
-    "calibration": {"temperature": 1.4, "ece": 0.031, "brier": 0.17, "uncalibrated": {"ece": 0.09, "brier": 0.19}},
+    "calibration": {
+        "temperature": 1.4,
+        "fitted": True,
+        "ece": 0.031,
+        "brier": 0.17,
+        "uncalibrated": {"ece": 0.09, "brier": 0.19},
+    },
+    "seeds": {
+        "seeds": [
+            {"seed": 1, "best": {"accuracy": 0.72, "loss": 0.55}},
+            {"seed": 2, "best": {"accuracy": 0.76, "loss": 0.53}},
+        ],
+        "chosen": 2,
+        "mean": {"accuracy": 0.74, "loss": 0.54},
+        "standard_deviation": {"accuracy": 0.02828, "loss": 0.01414},
+    },
     "slices": [
         {"name": "up to 10 words", "by": "length", "rows": 80, "value": 0.8, "interval": [0.7, 0.9], "judged": True},
         {"name": "over 40 words", "by": "length", "rows": 40, "value": 0.6, "interval": [0.45, 0.75], "judged": True},

@@ -13,6 +13,7 @@ from tuneline.errors import ParamsError
 from tuneline.params import Behaviour, Invariance
 from tuneline.tasks import task_class
 from tuneline.tasks.base import Prediction, Row, Task
+from tuneline.tasks.text_classification.texts import LabelledTexts
 
 LABELS = ["negative", "positive"]
 TESTS: TypeAdapter[list[Any]] = TypeAdapter(list[Behaviour])
@@ -41,7 +42,7 @@ def outcomes(
     def predict(several: Sequence[Row]) -> list[Prediction]:
         return [say(task.input_text(row)) for row in several]
 
-    labels = LABELS if task.pushed == "label" else []
+    labels = LABELS if isinstance(task, LabelledTexts) else []
     return run(TESTS.validate_python(tests), task, labels, pa.Table.from_pylist(list(rows)), predict(rows), predict)
 
 

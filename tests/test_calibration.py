@@ -15,6 +15,7 @@ from tuneline.inference import Predictor
 from tuneline.metrics import calibration
 from tuneline.metrics.calibration import Claims
 from tuneline.metrics.classification import softmax
+from tuneline.stages.evaluate import calibration_of
 from tuneline.tasks import task_class
 from tuneline.tasks.base import Task
 
@@ -155,6 +156,21 @@ def test_one_label_is_fitted_and_decoded_with_its_temperature() -> None:
         "brier": scores[1]["brier"],
         "uncalibrated": {name: pytest.approx(scores[0][name]) for name in ("ece", "brier")},
     }
+
+
+def test_evaluate_says_whether_the_temperature_was_fitted() -> None:
+    logits, gold = random_logits(8)
+    rows = [{"text": "x", "label": LABELS[code]} for code in gold]
+
+    def is_fitted(asked: Any, used: Any) -> bool:
+        found = calibration_of(asked, used, used.decode(list(logits), [], rows, LABELS), rows, LABELS)
+        assert found is not None and found["temperature"] == used.heat
+        return bool(found["fitted"])
+
+    assert is_fitted(task(), task().fitted(list(logits), [], rows, LABELS))
+    assert not is_fitted(task(), task())  # no validation rows
+    assert not is_fitted(task(), task().fitted(list(logits[:49]), [], rows[:49], LABELS))  # too few
+    assert not is_fitted(task(temperature=2.0), task(temperature=2.0))  # named in params
 
 
 def test_any_number_of_labels_is_fitted_before_its_thresholds() -> None:

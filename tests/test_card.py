@@ -60,6 +60,7 @@ def test_what_is_not_known_is_left_out_of_the_metadata_and_said_in_the_text() ->
     bare = replace(FACTS, said=Card(), base_on_hub=False, origin={}, report=TWO, performance={})
     assert not {"language", "license", "base_model", "datasets"} & set(metadata(bare))
     text = render(bare)
+    assert "several seeds" not in text
     assert ModelCard(text).data.library_name == "transformers"
     for said in (
         "Not stated (register.card.intended_use",
@@ -84,17 +85,38 @@ def test_the_card_says_data_training_evaluation_limits_and_lineage() -> None:
         "| over 40 words | 40 | 0.6000 | \\[0.4500, 0.7500\\] |  |",
         "| label neutral | 3 | 0.0000 | – | too small to judge |",
         "a temperature of 1.400",
+        "| seed | accuracy | loss |\n| --- | --- | --- |\n| 1 | 0.7200 | 0.5500 |\n| 2, kept | 0.7600 | 0.5300 |\n",
+        "| mean | 0.7400 | 0.5400 |\n| standard deviation | 0.0283 | 0.0141 |\n",
         "| ece | 0.0900 | 0.0310 |",
         "| typo | invariance | 10 | 80.0% |",
         "- Weakest slice: over 40 words, accuracy 0.6000 on 40 rows.",
         "- Too small to judge: label neutral.",
         "- typo: 80.0% of 10 rows pass.",
         "- one row, p95: 6.100 ms",
+        "- 610.0 MB of memory at most",
         "| git commit | a1b2 |",
         "tuneline rebuild models:/reviews/VERSION",
     ):
         assert said in text, said
-    assert "score.accuracy" not in text  # its number stands in the table already
+
+
+def test_of_the_tags_of_a_version_the_lineage_has_those_that_say_what_it_was_made_of() -> None:
+    tags = {
+        "score.accuracy": "0.75", "performance.latency_ms": "{}", "forgetting.cka_mean": "0.9", "record": "{}",
+        "git_changed": "[]", "stage.validate": "ab" * 32, "git_commit": "a1b2", "test_sha256": "ff00",
+    }  # fmt: skip
+    lineage = render(replace(FACTS, lineage=tags)).split("## Lineage")[1].split("## How")[0]
+    assert [line.split(" | ")[0] for line in lineage.strip().splitlines()[2:]] == [
+        "| base checkpoint", "| git commit", "| test sha256", "| stage validate",
+    ]  # fmt: skip
+    assert "| stage validate | abababababab |" in lineage
+
+
+def test_a_slice_without_a_score_is_not_called_small() -> None:
+    empty = {"name": "no label", "by": "where", "rows": 80, "value": None, "interval": None, "judged": False}
+    text = render(replace(FACTS, report=replace(FULL, slices=[*EVIDENCE["slices"], empty])))
+    assert "| no label | 80 | – | – | nothing to score |" in text
+    assert "- Too small to judge: label neutral.\n" in text
 
 
 def test_same_facts_give_the_same_card() -> None:

@@ -62,6 +62,25 @@ def test_a_suspect_reads_as_its_row() -> None:
     assert found.confidence == 0.98
 
 
+def test_each_of_any_number_of_labels_is_a_suspect_by_itself() -> None:
+    """Thresholds of a: yes (0.9 + 0.05) / 2, no (0.9 + 0.95) / 2. Row 1 likely lacks its a: no by 0.95. Of b: yes 0.9,
+    no (0.9 + 0.8 + 0.08) / 3. Row 3 likely has b: yes by 0.92, which it does not say."""
+    task = task_class("text-classification").model_validate(
+        {"name": "text-classification", "problem_type": "multi_label_classification"}
+    )
+    gold, chances = [["a"], ["a", "b"], [], []], [(0.9, 0.1), (0.05, 0.9), (0.1, 0.2), (0.05, 0.92)]
+    rows = [{"text": f"text {n}", "label": labels} for n, labels in enumerate(gold)]
+    predictions = [
+        {"labels": [name for name, chance in zip("ab", each, strict=True) if chance >= 0.5],
+         "probabilities": dict(zip("ab", each, strict=True))}
+        for each in chances
+    ]  # fmt: skip
+    found = task.label_errors(predictions, rows, ["a", "b"])
+    assert [(each.text, each.gold, each.suggested, each.confidence) for each in found] == [
+        ("text 1", "a, b", "b", 0.95), ("text 3", "(no label)", "b", 0.92),
+    ]  # fmt: skip
+
+
 def test_a_word_is_a_suspect_by_itself() -> None:
     task = task_class("token-classification").model_validate({"name": "token-classification", "scheme": "plain"})
     rows = [

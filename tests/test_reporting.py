@@ -323,6 +323,8 @@ def test_the_page_holds_all_the_evidence() -> None:
         "median 4.200 ms",
         "512.5 rows per second",
         "90.90 MB",
+        "2, kept 0.7600 0.5300",
+        "standard deviation 0.0283 0.0141",
         "Accuracy 0.7400 on the test rows of version 6",
         "models:/reviews/7",
     ):
@@ -372,6 +374,24 @@ def test_a_model_that_is_not_calibrated_may_still_show_its_reliability() -> None
     page = Page(render(replace(TWO, tables={"reliability": bins})))
     assert "reliability" in page.specs()
     assert "Whether the model is right as often as it says" in page.text and "temperature" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("temperature", "fitted", "asked", "said"),
+    [
+        (1.4, True, None, "a temperature of 1.400, fitted on validation."),
+        (1.4, False, 1.4, "a temperature of 1.400, which params name (task.temperature)."),
+        (1.0, False, 1.0, "a temperature of 1.000, which params name (task.temperature)."),
+        (1.0, False, None, "as training made them: no temperature could be fitted on validation."),
+    ],
+)
+def test_the_page_says_where_the_temperature_comes_from(
+    temperature: float, fitted: bool, asked: float | None, said: str
+) -> None:
+    found = {**EVIDENCE["calibration"], "temperature": temperature, "fitted": fitted}
+    facts = replace(FULL, calibration=found, params={**FULL.params, "task": {"temperature": asked}})
+    assert said in Page(render(facts)).text
+    assert facts.before_and_after() == {"ece": (0.09, 0.031), "brier": (0.19, 0.17)}
 
 
 def test_like_dictionaries_become_a_table_and_others_a_group() -> None:

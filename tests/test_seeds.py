@@ -33,8 +33,15 @@ def test_mean_and_deviation_worked_by_hand() -> None:
     assert found["seeds"][0] == {"seed": 1, "best": {"accuracy": 0.8, "loss": 1.0}}
     assert found["mean"] == {"accuracy": pytest.approx(0.85)}
     assert found["standard_deviation"] == {"accuracy": pytest.approx(0.1 / math.sqrt(2))}
-    assert seeds.named_scores(found) == {"seed_1_accuracy": 0.8, "seed_1_loss": 1.0, "seed_2_accuracy": 0.9}
-    assert seeds.named_scores({"best": {"accuracy": 0.8}}) == {}
+    assert seeds.named_scores({"steps": 8, **found}) == {
+        "seed_1_accuracy": 0.8,
+        "seed_1_loss": 1.0,
+        "seed_2_accuracy": 0.9,
+        "seeds_mean_accuracy": pytest.approx(0.85),
+        "seeds_sd_accuracy": pytest.approx(0.1 / math.sqrt(2)),
+    }
+    assert seeds.recorded({"steps": 8, **found}) == found
+    assert seeds.named_scores({"best": {"accuracy": 0.8}}) == seeds.recorded({"best": {"accuracy": 0.8}}) == {}
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_a_row_with_several_labels_is_in_several_slices() -> None:
     table = pa.table({"text": ["a", "b", "c"], "label": [["lamp", "phone"], [], ["lamp"]]})
     task = a_task(problem_type="multi_label_classification")
     assert places(Slices(length_groups=0), table, task) == {
-        "label: (no label)": [1], "label: lamp": [0, 2], "label: phone": [0],
+        "label: lamp": [0, 2], "label: phone": [0],
     }  # fmt: skip
 
 
@@ -158,3 +158,33 @@ def test_a_slice_scores_as_its_rows_alone_would() -> None:
         ("length: 1 to 4 characters", pytest.approx(0.5)), ("length: 5 to 8 characters", pytest.approx(6 / 7)),
     ]  # fmt: skip
     assert all(each.interval and each.interval[0] < each.value < each.interval[1] for each in found if each.value)
+
+
+def perfect(table: pa.Table, task: Task, predictions: list[dict[str, Any]], labels: list[str]) -> dict[str, Any]:
+    """Slice → value, interval, whether it is judged: of a model that has every row right."""
+    rows, wanted = table.to_pylist(), Slices(length_groups=0, labels=False, columns=["kind"], fewest_rows=2)
+    score = task.score(predictions, rows, labels)
+    found = measured(table, task, predictions, score, labels, Evaluate(slices=wanted, resamples=100))
+    return {each.name: (each.value, each.interval, each.judged) for each in found}
+
+
+KINDS = ["some", "some", "none", "none"]
+
+
+def test_micro_f1_says_nothing_of_texts_without_a_label() -> None:
+    gold = [["lamp"], ["lamp"], [], []]
+    table = pa.table({"text": list("abcd"), "label": pa.array(gold, pa.list_(pa.string())), "kind": KINDS})
+    predictions = [{"labels": each, "probabilities": {"lamp": 0.9 if each else 0.1}} for each in gold]
+    task = a_task(problem_type="multi_label_classification")
+    assert perfect(table, task, predictions, ["lamp"]) == {
+        "kind: some": (1.0, (1.0, 1.0), True), "kind: none": (None, None, False),
+    }  # fmt: skip
+
+
+def test_f1_of_entities_says_nothing_of_sentences_without_one() -> None:
+    tags = [["B-PER", "O"], ["O", "B-PER"], ["O", "O"], ["O", "O"]]
+    table = pa.table({"tokens": [["Ada", "Bob"]] * 4, "tags": tags, "kind": KINDS})
+    predictions = [{"tags": each, "scores": [0.9, 0.9]} for each in tags]
+    assert perfect(table, a_task("token-classification"), predictions, ["B-PER", "O"]) == {
+        "kind: some": (1.0, (1.0, 1.0), True), "kind: none": (None, None, False),
+    }  # fmt: skip

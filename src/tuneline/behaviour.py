@@ -23,6 +23,7 @@ from tuneline.errors import ParamsError
 from tuneline.params import Augmentation, Behaviour, Direction, EditTest, Invariance, Minimum
 from tuneline.params.behaviour import SLOT, problems
 from tuneline.tasks.base import Editor, Prediction, Row, Task
+from tuneline.tasks.pushed import PushedTask
 
 SHOWN = 3  # failing rows
 LENGTH = 300  # characters of each, at most
@@ -143,10 +144,14 @@ def _edited(
 def _concerned(test: Invariance | Direction, task: Task, prediction: Prediction) -> bool:
     """Whether a row with this prediction can tell something: one that has the label already cannot get it."""
     if isinstance(test, Direction) and test.becomes is not None:
-        return test.becomes not in task.given_labels(prediction)
+        return not _gives(task, prediction, test.becomes)
     if isinstance(test, Direction) and test.leaves is not None:
-        return test.leaves in task.given_labels(prediction)
+        return _gives(task, prediction, test.leaves)
     return True
+
+
+def _gives(task: Task, prediction: Prediction, label: str) -> bool:
+    return label in (task.observed(prediction).labels or ())
 
 
 def _case(
@@ -156,10 +161,10 @@ def _case(
         return Case(changed, before, task.said(prediction), lambda other: task.agrees(prediction, other), task.said)
     if test.becomes is not None:
         label = test.becomes
-        return Case(changed, before, label, lambda other: label in task.given_labels(other), task.said)
+        return Case(changed, before, label, lambda other: _gives(task, other, label), task.said)
     if test.leaves is not None:
         label = test.leaves
-        return Case(changed, before, f"not {label}", lambda other: label not in task.given_labels(other), task.said)
+        return Case(changed, before, f"not {label}", lambda other: not _gives(task, other, label), task.said)
     return _bounded(test, task, labels, changed, before, prediction)
 
 
@@ -167,6 +172,7 @@ def _bounded(
     test: Direction, task: Task, labels: Sequence[str], changed: Row, before: str, prediction: Prediction
 ) -> Case:
     """A case whose number must not rise, or fall."""
+    assert isinstance(task, PushedTask), "check lets no other through"
 
     def degree(of: Prediction) -> float:
         return task.degree(of, labels, test.label)

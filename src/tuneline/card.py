@@ -21,15 +21,23 @@ from ruamel.yaml import YAML
 
 from tuneline import layout
 from tuneline.checkpoints import REGISTRY
+from tuneline.digests import model_digest
 from tuneline.display import cell, confidence, dotted, interval, number, percent, plain, sentence, size, table
 from tuneline.params import Card, Sections, Train
-from tuneline.report_facts import ReportFacts
+from tuneline.report_facts import ReportFacts, why_not_judged
 
 TEMPLATE = "card.md.jinja"
 HUB = "hf://datasets/"
 ALWAYS_SHOWN = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "seed")  # of train
 SHOWN_LABELS = 100
 SHOWN_SLICES = 20
+SHOWN_DIGITS = 12  # of the digests of stages
+# The tags of a version that say what it was made of. Scores, speed and decisions are tags too, and stand elsewhere.
+LINEAGE = (
+    "git_commit", "git_origin", "experiment", "data_sha256", "raw_md5", "raw_source", "raw_revision", "params_digest",
+    "inputs_digest", "checkpoint_sha256", "tokenizer_sha256", "environment_digest", "test_sha256", "model_digest",
+)  # fmt: skip
+STAGE = "stage."
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,10 @@ def complete(
         training=training,
         base_on_hub="/" in base and not base.startswith(REGISTRY) and not Path(base).expanduser().exists(),
         origin=_origin(params.data.name),
-        lineage={name.removeprefix("tuneline."): value for name, value in lineage.items()},
+        lineage={
+            **{name.removeprefix("tuneline."): value for name, value in lineage.items()},
+            "model_digest": model_digest(layout.MODEL),
+        },
         labels=json.loads((layout.MODEL / "tuneline.json").read_text(encoding="utf-8"))["labels"],
         performance=performance or {},
     )
@@ -79,6 +90,7 @@ def render(facts: CardFacts) -> str:
             report=facts.report,
             train=shown_params(facts.report.params),
             metrics=_metrics_table(facts.report),
+            seeds=_seeds_table(facts.report),
             splits=_splits_table(facts.report.validation),
             slices=_slices_table(facts.report),
             calibration=_calibration_table(facts.report),
@@ -124,7 +136,7 @@ def _result(facts: CardFacts, dataset: str) -> dict[str, Any]:
 def limits(facts: CardFacts) -> list[str]:
     """What the checks did not show, one sentence each."""
     report = facts.report
-    small = [cell(each["name"]) for each in report.slices if not each["judged"]]
+    small = [cell(each["name"]) for each in report.slices if not each["judged"] and each["value"] is not None]
     failed = [each for each in report.behaviour if each["passed"] < each["rows"]]
     found = [
         _weakest(report),
@@ -135,7 +147,7 @@ def limits(facts: CardFacts) -> list[str]:
         ),
         None if report.behaviour else "No behavioural check was run: what a typo or another name changes is not known.",
         None if report.intervals else "The scores have no intervals.",
-        None if report.calibration else "Confidence was not calibrated: read it as an order, not as a probability.",
+        None if report.is_calibrated else "Confidence was not calibrated: read it as an order, not as a probability.",
         *(f"Not measured: {cell(reason)}" for reason in report.forgetting.get("not_measured", [])),
         None if facts.said.language else "The languages of the texts are not recorded.",
         "The scores hold for texts like the test rows. Texts change: `tuneline drift` compares new ones with these.",
@@ -170,6 +182,12 @@ def _metrics_table(report: ReportFacts) -> str:
     return table(header, rows)
 
 
+def _seeds_table(report: ReportFacts) -> str:
+    metrics = list(report.seeds.get("mean", {}))
+    rows = [(seed, *(number(scores[name]) for name in metrics)) for seed, scores in report.seed_scores().items()]
+    return table(("seed", *metrics), rows) if rows else ""
+
+
 def _splits_table(validation: Mapping[str, Any]) -> str:
     splits = validation.get("splits", {})
     rows = [("rows", *(number(count) for count in splits.values()))]
@@ -183,7 +201,7 @@ def _splits_table(validation: Mapping[str, Any]) -> str:
 def _slices_table(report: ReportFacts) -> str:
     rows = [
         (each["name"], number(each["rows"]), number(each["value"]), interval(each["interval"]) or "–",
-         "" if each["judged"] else "too small to judge")
+         why_not_judged(each))
         for each in report.worst_first()[:SHOWN_SLICES]
     ]  # fmt: skip
     return table(("slice", "rows", report.metric, "interval", ""), rows) if rows else ""
@@ -208,8 +226,11 @@ def _behaviour_table(report: ReportFacts) -> str:
 
 
 def _lineage(facts: CardFacts) -> list[tuple[str, str]]:
-    named = {name.replace("_", " "): value for name, value in facts.lineage.items() if not name.startswith("score.")}
-    return list({**named, "base checkpoint": facts.training["checkpoint"]}.items())
+    """What the model was made of, by name."""
+    told = facts.lineage
+    named = [(name.replace("_", " "), told[name]) for name in LINEAGE if name in told]
+    stages = [(name.replace(".", " "), told[name][:SHOWN_DIGITS]) for name in told if name.startswith(STAGE)]
+    return [("base checkpoint", facts.training["checkpoint"]), *named, *stages]
 
 
 def _is_adapter(report: ReportFacts) -> bool:

@@ -7,6 +7,7 @@ The same inputs give the same bytes. What evaluate cannot know, the decision and
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tuneline.charts import (
     scatter,
     slice_dots,
 )
+from tuneline.display import number
 
 PLOTTED = ("roc", "precision_recall", "reliability", "scatter", "written_length")  # of the tables that a task gives
 
@@ -53,8 +55,9 @@ class ReportFacts:
     intervals: dict[str, list[float] | None] = field(default_factory=dict)  # metric → low, high
     confidence: float | None = None  # of the intervals
     augmented: list[dict[str, str]] = field(default_factory=list)  # column, before, after: rows as training reads them
+    seeds: dict[str, Any] = field(default_factory=dict)  # of a training with several: what seeds.recorded gives
     forgetting: dict[str, Any] = field(default_factory=dict)  # what forgetting.measure gives
-    calibration: dict[str, Any] | None = None  # temperature, ece, brier; uncalibrated: the same without it
+    calibration: dict[str, Any] | None = None  # temperature, fitted, ece, brier; uncalibrated: the same without it
     slices: list[dict[str, Any]] = field(default_factory=list)  # name, by, rows, value, interval, judged
     behaviour: list[dict[str, Any]] = field(default_factory=list)  # name, kind, rows, passed, pass_rate, examples
     label_errors: list[dict[str, Any]] = field(default_factory=list)  # file, line, gold, suggested, confidence, text
@@ -63,7 +66,7 @@ class ReportFacts:
         return self.directions.get(metric, True)
 
     def worst_first(self) -> list[dict[str, Any]]:
-        """The slices by value, those that are too small to judge after the others."""
+        """The slices by value, those that are not judged after the others."""
         sign = 1 if self.higher_is_better(self.metric) else -1
 
         def place(each: dict[str, Any]) -> tuple[bool, float]:
@@ -71,12 +74,37 @@ class ReportFacts:
 
         return sorted(self.slices, key=place)
 
+    def seed_scores(self) -> dict[str, dict[str, float]]:
+        """The validation scores of each seed, then their mean and standard deviation."""
+        if not self.seeds:
+            return {}
+        note = {self.seeds["chosen"]: ", kept"}
+        each = {f"{one['seed']}{note.get(one['seed'], '')}": one["best"] for one in self.seeds["seeds"]}
+        return {**each, "mean": self.seeds["mean"], "standard deviation": self.seeds["standard_deviation"]}
+
     def before_and_after(self) -> dict[str, tuple[float | None, float | None]]:
-        """{"temperature": 1.4, "ece": 0.02, "uncalibrated": {"ece": 0.05}} → {"ece": (0.05, 0.02)}"""
+        """{"temperature": 1.4, "fitted": True, "ece": 0.02, "uncalibrated": {"ece": 0.05}} → {"ece": (0.05, 0.02)}"""
         found = self.calibration or {}
         before = found.get("uncalibrated") or {}
-        after = {name: value for name, value in found.items() if name not in ("temperature", "uncalibrated")}
+        told = ("temperature", "fitted", "uncalibrated")
+        after = {name: value for name, value in found.items() if name not in told}
         return {name: (before.get(name), after.get(name)) for name in {**before, **after}}
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether probabilities were scaled, by whichever temperature."""
+        return self.calibration is not None and self.calibration["temperature"] != 1
+
+    def temperature(self) -> str:
+        """What the probabilities were scaled by, and where that comes from, in a sentence; nothing where none are."""
+        if not self.calibration:
+            return ""
+        heat = self.calibration["temperature"]
+        if self.calibration["fitted"]:
+            return f"Logits are divided by a temperature of {number(heat)}, fitted on validation."
+        if self.params.get("task", {}).get("temperature") is not None:
+            return f"Logits are divided by a temperature of {number(heat)}, which params name (task.temperature)."
+        return "Probabilities are as training made them: no temperature could be fitted on validation."
 
     def weakest_checks(self) -> list[dict[str, Any]]:
         """The behavioural tests by pass rate, those that found no row after the others."""
@@ -86,6 +114,13 @@ class ReportFacts:
         """The worst of the slices that are large enough to judge."""
         first = next(iter(self.worst_first()), None)
         return first if first and first["judged"] and first["value"] is not None else None
+
+
+def why_not_judged(each: Mapping[str, Any]) -> str:
+    """Why a slice is not judged; nothing where it is."""
+    if each["judged"]:
+        return ""
+    return "too small to judge" if each["value"] is not None else "nothing to score"
 
 
 def write(path: Path, facts: ReportFacts) -> None:

@@ -32,7 +32,7 @@ from tuneline.display import (
     sentence,
     size,
 )
-from tuneline.report_facts import ReportFacts, plots
+from tuneline.report_facts import ReportFacts, plots, why_not_judged
 
 PAGE, PARTS, DRAWING = "report.html.jinja", "report_parts.html.jinja", "report.js"
 STYLE = "report.css"
@@ -268,5 +268,11 @@ def _environment() -> Environment:
         "arranged": arranged,
         "script_hash": _script_hash,
     }
-    environment.globals |= {"plain": plain, "finding": finding, "style": STYLE, "parts": PARTS}
+    environment.globals |= {
+        "plain": plain,
+        "finding": finding,
+        "why_not_judged": why_not_judged,
+        "style": STYLE,
+        "parts": PARTS,
+    }
     return environment

@@ -13,6 +13,7 @@ from statistics import fmean, stdev
 from typing import Any, Protocol, TypeVar
 
 Scores = dict[str, float]
+SPREAD = {"mean": "mean", "sd": "standard_deviation"}  # as MLflow names them, and training.json
 
 
 class Scored(Protocol):
@@ -68,10 +69,15 @@ def summary(of_seed: Mapping[int, Scores], chosen: int) -> dict[str, Any]:
     }
 
 
+def recorded(training: Mapping[str, Any]) -> dict[str, Any]:
+    """What training.json says of the seeds; nothing of a training with one seed."""
+    parts = ("seeds", "chosen", "mean", "standard_deviation")
+    return {name: training[name] for name in parts if name in training}
+
+
 def named_scores(training: Mapping[str, Any]) -> Scores:
-    """The scores of each seed as MLflow keeps them: seed_1_accuracy. None of a training with one seed."""
-    return {
-        f"seed_{each['seed']}_{name}": value
-        for each in training.get("seeds", ())
-        for name, value in each["best"].items()
-    }
+    """The scores of each seed, their mean and their standard deviation as MLflow keeps them: seed_1_accuracy,
+    seeds_mean_accuracy, seeds_sd_accuracy. None of a training with one seed."""
+    of_each = {f"seed_{each['seed']}": each["best"] for each in training.get("seeds", ())}
+    spread = {f"seeds_{short}": training.get(name, {}) for short, name in SPREAD.items()}
+    return {f"{what}_{name}": value for what, scores in {**of_each, **spread}.items() for name, value in scores.items()}

@@ -1,4 +1,4 @@
-"""The parts of the test split that are scored by themselves, in the metric that decides.
+"""The parts of the test split that are scored by themselves, in the first metric of the task.
 
     {"name": "label: negative", "by": "label", "rows": 197, "value": 0.93, "interval": [0.89, 0.96], "judged": True}
 
@@ -60,10 +60,10 @@ def measured(
 
     def among(mask: Mask) -> Measure:
         chosen: list[int] = np.flatnonzero(mask).tolist()
-        return task.score([predictions[i] for i in chosen], [rows[i] for i in chosen], labels).measures[metric]
+        return task.score([predictions[i] for i in chosen], [rows[i] for i in chosen], labels).of_slices(metric)
 
     return scored(
-        slices(table, task, evaluate.slices), score.measures[metric], among, evaluate,
+        slices(table, task, evaluate.slices), score.of_slices(metric), among, evaluate,
         higher_is_better=task.metrics[metric],
     )  # fmt: skip
 
@@ -129,7 +129,7 @@ def scored(
 ) -> list[SliceScore]:
     """The score of each slice. Those that are judged come first, the worst of them at the top.
 
-    measure: the metric that decides, over all rows. measure_among: the same over the rows of a mask alone, so that a
+    measure: the metric, over all rows. measure_among: the same over the rows of a mask alone, so that a
     small slice is resampled quickly.
     """
 

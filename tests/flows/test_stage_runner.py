@@ -5,14 +5,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import psutil
 import pytest
+from prefect.client.schemas.objects import State
 from prefect.logging import disable_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Completed
 
 from flows import stage_runner
-from flows.stage_runner import Ending, run_command, state_of
+from flows.stage_runner import Ending, on_registry, renamed, run_command, state_of
 from tests.flows.conftest import free_port
 from tuneline.errors import ServerAway
 from tuneline.leash import leashed
@@ -105,3 +108,22 @@ def test_a_process_on_a_leash_ends_when_its_parent_is_killed(tmp_path: Path) -> 
     while lives(pid) and time.monotonic() < limit:
         time.sleep(0.05)
     assert not lives(pid)
+
+
+def test_a_flow_on_the_registry_is_one_command_whose_sentence_it_ends_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_runner, "tie_to_parent", lambda: None)  # the tests outlive whoever started them
+    given: list[list[str]] = []
+
+    def task(command: list[str], folder: Path, env: dict[str, str], *, return_state: bool) -> State[Any]:
+        given.append(command)
+        return Completed(message="score: 3 rows")
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    refused = on_registry(cast(Any, task), ["score", "reviews"])
+    assert (refused.name, given) == (stage_runner.REFUSED, [])
+    assert "MLFLOW_TRACKING_URI is not set" in str(refused.message)
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    ended = on_registry(cast(Any, task), ["score", *renamed({"text": "review"}), "reviews"])
+    assert (ended.is_completed(), ended.message) == (True, "score: 3 rows")
+    assert given[0][-4:] == ["tuneline", "score", "--column=text=review", "reviews"]

@@ -57,6 +57,11 @@ def of_sums(formula: Callable[[NDArray[np.float64]], Values], *counts: NDArray[A
     return lambda weights: without_rows(formula(sums(weights, *counts)), weights)
 
 
+def where_any(measure: Measure, counted: NDArray[Any]) -> Measure:
+    """The measure, but nan where nothing of a count is there. (rows,)"""
+    return lambda weights: np.where(sums(weights, counted)[0] > 0, measure(weights), np.nan)
+
+
 def sums(weights: Weights, *counts: NDArray[Any]) -> NDArray[np.float64]:
     """The sums of counts over rows, (counts, resamples). For a few of them this is faster than a matrix product, and
     gives the same digits with any number of threads."""

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from tuneline.errors import did_you_mean
 from tuneline.params.section import Section
 from tuneline.tasks.base import Task
+from tuneline.tasks.pushed import PushedTask
 
 SLOT = re.compile(r"\{(\w+)\}")
 RULES = ("becomes", "leaves", "must_not")  # of a test of direction
@@ -150,7 +151,7 @@ def _of_edit(test: Invariance | Direction, task: Task, labels: Sequence[str]) ->
 
 
 def _of_direction(test: Direction, task: Task, labels: Sequence[str]) -> Iterator[str]:
-    if task.pushed is None:
+    if not isinstance(task, PushedTask):
         yield f"kind: {task.name} gives neither one label nor a number for a row. Use invariance or minimum"
     elif task.pushed == "number" and test.must_not is None:
         yield "must_not: expected rise or fall, for a number is predicted"

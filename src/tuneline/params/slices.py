@@ -6,7 +6,7 @@ from tuneline.params.section import Section
 
 
 class Slices(Section):
-    """Parts of the test split, each with a score and an interval of its own, in the metric that decides."""
+    """Parts of the test split, each with a score and an interval of its own, in the first metric of the task."""
 
     length_groups: int = Field(4, ge=0, le=20)
     """Groups of like size by the length of the input, in characters. 0 makes none."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tuneline import behaviour, charts, curves, devices, forgetting, layout, observations, report_facts, slicing
+from tuneline import behaviour, charts, curves, devices, forgetting, layout, observations, report_facts, seeds, slicing
 from tuneline.augmentation import Augmenter
 from tuneline.baselines import BASELINES
 from tuneline.checkpoints import load_tokenizer
@@ -56,7 +56,7 @@ def run(params: Sections) -> None:
         ),
         "baseline": baseline,
         "forgetting": kept,
-        "calibration": task.calibration(predictions, rows, labels),
+        "calibration": calibration_of(params.task, task, predictions, rows, labels),
         **_label_errors(task, predictions, rows, labels, params.evaluate.worst_errors),
         "slices": [asdict(each) for each in slices],
         "behaviour": [asdict(each) for each in outcomes],
@@ -108,6 +108,15 @@ def _worst_errors(
         if points < 1
     ]
     return [mistake for _, mistake in sorted(wrong, key=lambda each: (each[0], -each[1]["score"]))][:count]
+
+
+def calibration_of(
+    asked: Task, task: Task, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]
+) -> dict[str, Any] | None:
+    """What the task says of it, and whether its temperature was fitted: it was where it is not the one that params ask
+    for, which is 1 when they name none. asked: the task of params."""
+    found = task.calibration(predictions, rows, labels)
+    return found and {**found, "fitted": task.heat != asked.heat}
 
 
 def _label_errors(
@@ -163,6 +172,7 @@ def _facts(
         behaviour=evaluation.get("behaviour", []),
         label_errors=evaluation.get("label_errors", []),
         augmented=_augmented(params),
+        seeds=seeds.recorded(training),
         validation=_json(layout.VALIDATION),
         tokens=_json(layout.TOKENS),
         forgetting=evaluation["forgetting"],

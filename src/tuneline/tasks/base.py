@@ -2,7 +2,7 @@
 
     columns · problem · labels · informed · limit · augmented · encode · varied
     head · condense · decode · fitted · score · calibration · gold_labels · mistake · label_errors · plots
-    input_text · agrees · said · expectation · given_labels · degree · served · observed
+    input_text · agrees · said · expectation · served · observed
 
 A task is also the typed `task:` section of params.yaml. A task module imports neither torch nor transformers:
 what it says about them, it says by name, so that validate and tokenize never load them.
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from tuneline.errors import did_you_mean
-from tuneline.metrics.weighted import Measure, once
+from tuneline.metrics.weighted import Measure, once, where_any
 
 Row = Mapping[str, Any]
 Feature = dict[str, Any]
@@ -100,11 +100,19 @@ class Score:
     per_row: NDArray[Any]
     details: dict[str, Any] = field(default_factory=dict)
     classes: list[str] | None = None  # what the confusion in details is over, where that is not the labels
+    # How much gold F1 counts in each row, where that may be none. Rows without any make no slice: F1 says 0 of the best
+    # model there.
+    support: NDArray[Any] | None = None
 
     @cached_property
     def metrics(self) -> dict[str, float]:
         """The metrics themselves: each row counts once."""
         return {name: once(measure, len(self.per_row)) for name, measure in self.measures.items()}
+
+    def of_slices(self, metric: str) -> Measure:
+        """A metric as slices are scored in it: undefined where there is no gold for it."""
+        measure = self.measures[metric]
+        return measure if self.support is None else where_any(measure, self.support)
 
 
 @dataclass(frozen=True)
@@ -187,7 +195,6 @@ class Task(BaseModel):
     answer: ClassVar[str | None] = (
         None  # the part of a prediction that behavioural tests look at; None: they make no sense
     )
-    pushed: ClassVar[Literal["label", "number"] | None] = None  # what a test of direction expects an edit to push
 
     @classmethod
     def forms(cls) -> tuple[type[Task], ...]:
@@ -337,6 +344,11 @@ class Task(BaseModel):
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]) -> Score:
         """Compare predictions with the gold in rows, row by row. What this gold leaves undefined is not there."""
 
+    @property
+    def heat(self) -> float:
+        """The temperature that logits are divided by before they become probabilities."""
+        return 1.0
+
     def calibration(
         self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]
     ) -> dict[str, Any] | None:
@@ -366,14 +378,6 @@ class Task(BaseModel):
         if not isinstance(value, str):
             raise ValueError(f"is {value!r}. Expected a text")
         return {str(self.answer): value}
-
-    def given_labels(self, prediction: Prediction) -> list[str]:
-        """The labels that a prediction gives. Asked only of a task that is `pushed` to a label."""
-        raise NotImplementedError
-
-    def degree(self, prediction: Prediction, labels: Sequence[str], label: str | None) -> float:
-        """How likely a prediction finds a label, or the number it gives. Asked only of a task that can be `pushed`."""
-        raise NotImplementedError
 
     @abstractmethod
     def mistake(self, row: Row, prediction: Prediction) -> Mistake:

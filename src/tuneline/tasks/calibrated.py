@@ -23,7 +23,6 @@ class CalibratedTask(Task):
 
     @property
     def heat(self) -> float:
-        """The temperature in use."""
         return 1.0 if self.temperature is None else self.temperature
 
     @property

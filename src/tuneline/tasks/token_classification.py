@@ -273,6 +273,7 @@ class TokenClassification(CalibratedTask):
         matrix = classification.confusion_matrix(codes[:, 0], codes[:, 1], len(known))
         accuracy = Quotient(words_right, words)
         measures: dict[str, Measure]
+        support = None
         if self.scheme == "plain":
             there, said = (_table(words, each, len(known)) for each in codes.T)
             hits = _table(words, np.where(np.concatenate(right), codes[:, 0], len(known)), len(known) + 1)[:, :-1]
@@ -283,9 +284,10 @@ class TokenClassification(CalibratedTask):
             found = [spans.matches(*each, self.scheme) for each in zip(gold, predicted, strict=True)]
             measures = {**spans.measures(found), "accuracy": accuracy}
             table = spans.agreement(found)
+            support = np.array([each.there.total() for each in found])
         measures |= calibration.measures(self.claims(predictions, rows, labels))
         details = {"per_label": table, "confusion": matrix.tolist()}
-        return Score(measures, words_right / words, details, known)
+        return Score(measures, words_right / words, details, known, support)
 
     def claims(
         self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str], heat: float = 1.0

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
-from tuneline.metrics import calibration, classification, multi_label
+from tuneline.metrics import calibration, classification, label_errors, multi_label
 from tuneline.metrics.weighted import Measure
-from tuneline.tasks.base import Answer, Feature, Head, Mistake, Prediction, Row, Score, check_labels
+from tuneline.tasks.base import Answer, Feature, Head, LabelError, Mistake, Prediction, Row, Score, check_labels
 from tuneline.tasks.text_classification.texts import LabelledTexts, TextTask, rate_tables
 
 NO_LABEL = "(no label)"
@@ -163,7 +163,7 @@ class MultiLabelClassification(LabelledTexts):
             **calibration.measures(calibration.of_labels(probabilities, gold)),
         }
         details = {"per_label": dict(zip(labels, multi_label.per_label(gold, predicted), strict=True))}
-        return Score(measures, multi_label.jaccard(gold, predicted), details)
+        return Score(measures, multi_label.jaccard(gold, predicted), details, support=gold.sum(axis=1))
 
     def claims(
         self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str], heat: float = 1.0
@@ -173,8 +173,7 @@ class MultiLabelClassification(LabelledTexts):
         return calibration.of_labels(calibration.without_each(probabilities, heat), gold)
 
     def gold_labels(self, row: Row) -> list[str]:
-        """NO_LABEL stands for none."""
-        return list(row["label"]) or [NO_LABEL]
+        return list(row["label"])
 
     def agrees(self, prediction: Prediction, other: Prediction) -> bool:
         """In whatever order."""
@@ -190,9 +189,6 @@ class MultiLabelClassification(LabelledTexts):
         check_labels(named, labels)
         return {"labels": named}
 
-    def given_labels(self, prediction: Prediction) -> list[str]:
-        return list(prediction["labels"])
-
     def degree(self, prediction: Prediction, labels: Sequence[str], label: str | None) -> float:
         return float(prediction["probabilities"][str(label)])
 
@@ -203,6 +199,21 @@ class MultiLabelClassification(LabelledTexts):
         sureness = [chances[label] for label in given if label not in gold]
         sureness += [1 - chances[label] for label in gold if label not in given]
         return Mistake(self.input_text(row), _listed(gold), _listed(given), max(sureness))
+
+    def label_errors(
+        self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]
+    ) -> list[LabelError]:
+        """Of each label by itself: rows that likely lack it, or have it, other than the gold says."""
+        gold, _, probabilities = _tables(predictions, rows, labels)
+        found = [
+            (suspect, label)
+            for label, has, chance in zip(labels, gold.T, probabilities.T, strict=True)
+            for suspect in label_errors.suspects(has, np.stack([1 - chance, chance], axis=1))
+        ]
+        return [
+            _label_error(suspect, label, rows[suspect.item], self.input_text(rows[suspect.item]))
+            for suspect, label in sorted(found, key=lambda each: each[0].margin)
+        ]
 
     def plots(
         self, predictions: Sequence[Prediction], rows: Sequence[Row], labels: Sequence[str]
@@ -248,6 +259,12 @@ def _tables(
     gold, predicted = _table([row["label"] for row in rows], labels), _table([p["labels"] for p in predictions], labels)
     probabilities = [[prediction["probabilities"][label] for label in labels] for prediction in predictions]
     return gold, predicted, np.array(probabilities, dtype=np.float64)
+
+
+def _label_error(found: label_errors.Suspect, label: str, row: Row, text: str) -> LabelError:
+    gold = row["label"]
+    suggested = [*gold, label] if found.suggested else [each for each in gold if each != label]
+    return LabelError(found.item, text, _listed(gold), _listed(suggested), found.confidence)
 
 
 def _listed(labels: Iterable[str]) -> str:

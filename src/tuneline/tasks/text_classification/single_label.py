@@ -102,9 +102,6 @@ class SingleLabelClassification(LabelledTexts):
         check_labels([value], labels)
         return prediction
 
-    def given_labels(self, prediction: Prediction) -> list[str]:
-        return [prediction["label"]]
-
     def degree(self, prediction: Prediction, labels: Sequence[str], label: str | None) -> float:
         return float(prediction["probabilities"][labels.index(str(label))])
 

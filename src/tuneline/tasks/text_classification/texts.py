@@ -10,13 +10,14 @@ from pydantic import Field, field_validator
 
 from tuneline.errors import did_you_mean
 from tuneline.metrics import classification
-from tuneline.tasks.base import Column, Encoder, Feature, Head, Row, Task, classes
+from tuneline.tasks.base import Column, Encoder, Feature, Head, Row, classes
 from tuneline.tasks.calibrated import CalibratedTask
+from tuneline.tasks.pushed import PushedTask
 
 CURVE_POINTS = 200  # points kept of each plotted curve
 
 
-class TextTask(Task):
+class TextTask(PushedTask):
     """Something to be said of a whole text."""
 
     name: Literal["text-classification"]
