@@ -60,8 +60,13 @@ def this() -> Environment:
         "GPU": _gpu(),
         "torch threads": str(torch.get_num_threads()),
     }
-    found = {each.metadata["Name"].lower().replace("_", "-"): each.version for each in distributions()}
-    return Environment(facts, dict(sorted(found.items())))
+    return Environment(facts, _installed())
+
+
+def _installed() -> dict[str, str]:
+    """Name → version. A folder that an interrupted install left without metadata is no distribution."""
+    whole = [each for each in distributions() if "Name" in (each.metadata or ())]
+    return dict(sorted((each.metadata["Name"].lower().replace("_", "-"), each.version) for each in whole))
 
 
 def differences(then: Environment, now: Environment) -> list[str]:
