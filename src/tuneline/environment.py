@@ -55,7 +55,7 @@ def this() -> Environment:
     facts = {
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.machine()}" + (f", {libc}" if libc else ""),
-        "CPU": _cpu(),
+        "CPU": cpu(),
         "CPU capability": torch.backends.cpu.get_cpu_capability(),
         "GPU": _gpu(),
         "torch threads": str(torch.get_num_threads()),
@@ -77,7 +77,7 @@ def differences(then: Environment, now: Environment) -> list[str]:
     return [f"{name} {before or 'none'} → {after or 'none'}" for name, before, after in pairs if before != after]
 
 
-def _cpu() -> str:
+def cpu() -> str:
     """The processor's model name."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else []

@@ -30,12 +30,12 @@ from tuneline.addresses import safe_url
 from tuneline.checkpoints import NO_WEIGHTS, REGISTRY, find_checkpoint
 from tuneline.digests import digest, model_digest
 from tuneline.errors import CheckpointError, ServerAway, TrackingError
+from tuneline.gate import TAG
 from tuneline.recorded import CHANGED, MISSING, PRESENT, Recorded
 from tuneline.registry import Reference
 
 NONE, NOT_ASKED = "none", "not asked"
 COLORS = {PRESENT: "green", MISSING: "red", CHANGED: "yellow"}
-DECISION = "tuneline.decision."
 SHOWN = 6  # differences of an environment, or of params, in the tree; --json has them all
 PREFECT_SECONDS = 10.0
 
@@ -141,8 +141,8 @@ def _version(version: Recorded) -> Link:
 
 
 def _decision(version: Recorded) -> Link:
-    told = {name.removeprefix(DECISION): value for name, value in sorted(version.version.tags.items())
-            if name.startswith(DECISION)}  # fmt: skip
+    told = {name.removeprefix(TAG): value for name, value in sorted(version.version.tags.items())
+            if name.startswith(TAG)}  # fmt: skip
     if "outcome" not in told:
         advice = "register was cut short after it made the version. Run dvc repro with this model in place"
         return Link("decision", "none is recorded", MISSING, advice)
@@ -229,7 +229,7 @@ def _params(version: Recorded) -> Link:
     value = f"params.yaml, digest {digest(params)[:12]}"
     if digest(params) != version.tag(record.PARAMS_DIGEST):
         value += " (read with other defaults than then)"
-    number = version.tag(f"{DECISION}champion_version")
+    number = version.tag(f"{TAG}champion_version")
     if number in (None, "None", str(version.version.version)):
         return Link("params", value, PRESENT, "", ["no champion came before it"])
     with recorded.opened(f"models:/{version.version.name}/{number}") as champion:
