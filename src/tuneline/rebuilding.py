@@ -21,7 +21,7 @@ from tuneline import clones, environment, host, layout, predictions, raw_places,
 from tuneline.addresses import safe_url
 from tuneline.checkpoints import REGISTRY
 from tuneline.digests import model_digest, tree_digest
-from tuneline.errors import PipelineError, TrackingError
+from tuneline.errors import TrackingError
 from tuneline.recorded import Recorded
 from tuneline.tasks.base import Prediction
 
@@ -57,10 +57,6 @@ class Verdict:
     @property
     def reproduced(self) -> bool:
         return self.verdict != NOT
-
-
-class StageFailed(PipelineError):
-    """A stage of the rebuild ended with an error."""
 
 
 def show(console: Console, text: str, *, keep: bool, as_json: bool) -> int:
