@@ -232,11 +232,14 @@ def _params(version: Recorded) -> Link:
     number = version.tag(f"{TAG}champion_version")
     if number in (None, "None", str(version.version.version)):
         return Link("params", value, PRESENT, "", ["no champion came before it"])
-    with recorded.opened(f"models:/{version.version.name}/{number}") as champion:
-        try:
+    try:
+        with recorded.opened(f"models:/{version.version.name}/{number}") as champion:
             changes = recorded.param_changes(champion, version)
-        except TrackingError:
-            return Link("params", value, PRESENT, "", [f"those of version {number} were not recorded"])
+    except ServerAway:
+        raise
+    except TrackingError:
+        gone = f"those of the champion of then, version {number}, are gone or were not recorded"
+        return Link("params", value, PRESENT, "", [gone])
     details = [f"{name}: {then} → {now}" for name, (then, now) in changes.items()]
     return Link("params", value, PRESENT, "", [f"against the champion of then, version {number}:", *details] if details
                 else [f"the same as of the champion of then, version {number}"])  # fmt: skip
