@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tuneline import explaining, record, tracking
+from tuneline import explaining, promotion, record, registry, tracking
 from tuneline.digests import file_digest
 from tuneline.explaining import Link
-from tuneline.gate import TAG
+from tuneline.gate import TAG, Decision
 
 PARAMS = "data: {name: m}\n"
 
@@ -50,3 +50,39 @@ def test_a_champion_of_then_that_was_deleted_leaves_the_params_of_now_as_they_ar
     assert (found.state, found.details) == (
         "present", [f"those of the champion of then, version {then}, are gone or were not recorded"]
     )  # fmt: skip
+
+
+def judge(client: MlflowClient, number: int, outcome: str) -> None:
+    """What register does: the ledger first, then the tags."""
+    version, decision = client.get_model_version("m", str(number)), Decision(outcome, "by the numbers", "accuracy", 0.9)
+    with registry.registry_lock("m"):
+        promotion.judge(client, version, lambda _: decision)
+    for name, value in decision.tags().items():
+        client.set_model_version_tag("m", str(number), name, value)
+
+
+def test_a_champion_is_explained_by_the_entry_of_the_ledger_that_made_it_so(client: MlflowClient) -> None:
+    first, second, third = (add(client) for _ in range(3))
+    judge(client, first, "promoted")
+    found = link("decision", first)
+    assert found.value.startswith("promoted by ")
+    assert found.value.endswith(": by the numbers")
+    assert not any("register decided" in detail for detail in found.details)  # the same once more
+
+    judge(client, second, "refused")
+    assert link("decision", second).value == "refused: by the numbers"
+    promotion.promote("m", second, reason="Ada looked at it", accept=["refused"], by="Ada")
+    judge(client, third, "kept")  # an entry that leaves the champion as it is
+    found = link("decision", second)
+    assert found.value.startswith("promoted by hand by Ada through ")
+    assert found.value.endswith(": Ada looked at it")
+    assert found.details[0] == "register decided refused: by the numbers"
+
+    promotion.roll_back("m", None, reason="wrong labels")
+    assert link("decision", first).value.startswith("rolled back by ")
+    assert link("decision", second).value == "refused: by the numbers"  # no champion any more
+
+    client.set_registered_model_alias("m", "champion", str(third))
+    found = link("decision", third)
+    assert (found.state, found.value) == ("missing", "champion, by no entry of the ledger")
+    assert "by other means than tuneline's" in found.advice

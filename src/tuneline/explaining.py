@@ -13,7 +13,7 @@ present, missing and changed are what a look found. "none" is said of what a ver
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from tuneline.checkpoints import NO_WEIGHTS, REGISTRY, find_checkpoint
 from tuneline.digests import digest, model_digest
 from tuneline.errors import CheckpointError, ServerAway, TrackingError
 from tuneline.gate import TAG
+from tuneline.ledger import FAILED, Content, Entry, Ledger
 from tuneline.recorded import CHANGED, MISSING, PRESENT, Recorded
 from tuneline.registry import Reference
 
@@ -120,10 +121,16 @@ NAMES = {"mlflow run": "MLflow run", "flow run": "Prefect flow run", "commit": "
 
 
 def _alias(version: Recorded, reference: Reference) -> Link:
-    held = version.client.get_model_version(version.version.name, version.version.version).aliases
+    held = _aliases(version)
     if reference.version is None:
         return Link("alias", f"{reference.alias} → version {version.version.version}", PRESENT)
     return Link("alias", ", ".join(held) or "no alias points to it", PRESENT if held else NONE)
+
+
+def _aliases(version: Recorded) -> list[str]:
+    """Those that point to it now: what an alias led to does not tell them."""
+    held: list[str] = version.client.get_model_version(version.version.name, version.version.version).aliases
+    return held
 
 
 def _version(version: Recorded) -> Link:
@@ -141,13 +148,37 @@ def _version(version: Recorded) -> Link:
 
 
 def _decision(version: Recorded) -> Link:
+    """What made it the champion, by the ledger, where it is that now; else what register decided, by its tags."""
     told = {name.removeprefix(TAG): value for name, value in sorted(version.version.tags.items())
             if name.startswith(TAG)}  # fmt: skip
-    if "outcome" not in told:
+    judged = f"{told['outcome']}: {told.get('reason', '')}" if "outcome" in told else None
+    grounds = [f"{name} {value}" for name, value in told.items() if name not in ("outcome", "reason")]
+    if registry.CHAMPION in _aliases(version):
+        return _champion(version, judged, grounds)
+    if judged is None:
         advice = "register was cut short after it made the version. Run dvc repro with this model in place"
         return Link("decision", "none is recorded", MISSING, advice)
-    grounds = [f"{name} {value}" for name, value in told.items() if name not in ("outcome", "reason")]
-    return Link("decision", f"{told['outcome']}: {told.get('reason', '')}", PRESENT, "", grounds)
+    return Link("decision", judged, PRESENT, "", grounds)
+
+
+def _champion(version: Recorded, judged: str | None, grounds: list[str]) -> Link:
+    name, number = version.version.name, int(version.version.version)
+    details = [f"register decided {judged or 'nothing: it was cut short'}", *grounds]
+    made = made_champion(Ledger(version.client, name).read(), number)
+    if made is None:
+        advice = "the alias was moved by other means than tuneline's. The next promotion or rollback records it"
+        return Link("decision", "champion, by no entry of the ledger", MISSING, advice, details)
+    value = f"{made.action} by {made.who}, {made.when[:19]}: {made.reason}"
+    same = judged == f"{made.action}: {made.reason}"
+    return Link("decision", value, PRESENT, "", grounds if same else details)
+
+
+def made_champion(entries: Sequence[Entry], version: int) -> Content | None:
+    """What the ledger says of how a version became the champion that it is now. None where it ends with another."""
+    told = [entry.content for entry in entries if entry.status != FAILED]
+    if not told or told[-1].champion_after != version:
+        return None
+    return next((each for each in reversed(told) if each.champion_before != version), None)
 
 
 def _metrics(version: Recorded) -> Link:
