@@ -1,8 +1,13 @@
 """Single links of `tuneline explain`, on a real sqlite registry. tests/pipeline/test_lineage.py explains whole
 versions."""
 
+import base64
+import json
 import shutil
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from mlflow import MlflowClient
@@ -86,3 +91,39 @@ def test_a_champion_is_explained_by_the_entry_of_the_ledger_that_made_it_so(clie
     found = link("decision", third)
     assert (found.state, found.value) == ("missing", "champion, by no entry of the ledger")
     assert "by other means than tuneline's" in found.advice
+
+
+class Prefect(BaseHTTPRequestHandler):
+    """A server that knows one flow run, and wants the login ada:s3:cret."""
+
+    def do_GET(self) -> None:
+        login = f"Basic {base64.b64encode(b'ada:s3:cret').decode()}"
+        status = 401 if self.headers.get("Authorization") != login else 200 if self.path.endswith("/known") else 404
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps({"name": "gentle-otter", "state_name": "Completed"}).encode())
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def prefect(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with HTTPServer(("127.0.0.1", 0), Prefect) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.server_port}/api")
+        monkeypatch.delenv("PREFECT_API_AUTH_STRING", raising=False)
+        yield
+        server.shutdown()
+
+
+@pytest.mark.usefixtures("prefect")
+def test_a_flow_run_is_asked_for_with_the_login_that_prefect_has(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, gone = (add(client, **{record.FLOW_RUN: run}) for run in ("known", "gone"))
+    refused = link("Prefect flow run", known)
+    assert (refused.state, "set PREFECT_API_AUTH_STRING" in refused.advice) == ("not asked", True)
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "ada:s3:cret")
+    assert link("Prefect flow run", known).value == "gentle-otter (known), Completed"
+    assert link("Prefect flow run", gone).state == "missing"

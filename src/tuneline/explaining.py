@@ -225,14 +225,25 @@ def _flow_run(version: Recorded) -> Link:
     if not server:
         return Link("Prefect flow run", run_id, NOT_ASKED, "set PREFECT_API_URL to look it up")
     try:
-        answer = httpx.get(f"{server}/flow_runs/{run_id}", timeout=PREFECT_SECONDS)
+        answer = httpx.get(f"{server}/flow_runs/{run_id}", auth=_prefect_login(), timeout=PREFECT_SECONDS)
     except httpx.HTTPError as error:
         return Link("Prefect flow run", run_id, NOT_ASKED, f"{safe_url(server)} does not answer: {error}")
     if answer.status_code == httpx.codes.OK:
         found = answer.json()
         return Link("Prefect flow run", f"{found['name']} ({run_id}), {found['state_name']}", PRESENT)
+    if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        advice = (
+            f"{safe_url(server)} asks for a login: set PREFECT_API_AUTH_STRING=USER:PASSWORD, as for Prefect itself"
+        )
+        return Link("Prefect flow run", run_id, NOT_ASKED, advice)
     advice = f"{safe_url(server)} says {answer.status_code}: it was deleted, or it is on another server"
     return Link("Prefect flow run", run_id, MISSING, advice)
+
+
+def _prefect_login() -> tuple[str, str] | None:
+    """User and password, as Prefect itself reads them from the environment. None leaves those of the URL, if any."""
+    user, colon, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
+    return (user, password) if colon else None
 
 
 # What it was made from
