@@ -11,9 +11,13 @@ from threading import Thread
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, RESOURCE_DOES_NOT_EXIST, TEMPORARILY_UNAVAILABLE
+from rich.console import Console
 
-from tuneline import explaining, promotion, record, registry, tracking
+from tuneline import diffing, explaining, promotion, rebuilding, record, registry, tracking
 from tuneline.digests import file_digest
+from tuneline.errors import ServerAway
 from tuneline.explaining import Link
 from tuneline.gate import TAG, Decision
 
@@ -127,3 +131,35 @@ def test_a_flow_run_is_asked_for_with_the_login_that_prefect_has(
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "ada:s3:cret")
     assert link("Prefect flow run", known).value == "gentle-otter (known), Completed"
     assert link("Prefect flow run", gone).state == "missing"
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, method: str, code: int) -> None:
+    def fail(*_: object) -> None:
+        raise MlflowException("out of order", code)
+
+    monkeypatch.setattr(MlflowClient, method, fail)
+
+
+def test_only_a_run_that_does_not_exist_is_missing(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = add(client)
+    failing(monkeypatch, "get_run", RESOURCE_DOES_NOT_EXIST)
+    assert link("MLflow run", number).state == "missing"
+    failing(monkeypatch, "get_run", TEMPORARILY_UNAVAILABLE)
+    with pytest.raises(ServerAway, match="does not answer"):
+        link("MLflow run", number)
+    failing(monkeypatch, "get_run", INTERNAL_ERROR)
+    with pytest.raises(MlflowException, match="out of order"):
+        link("MLflow run", number)
+
+
+def test_a_server_that_goes_away_in_the_middle_is_told_by_explain_diff_and_rebuild(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, console = f"m@{add(client)}", Console(quiet=True)
+    failing(monkeypatch, "get_model_version", TEMPORARILY_UNAVAILABLE)
+    with pytest.raises(ServerAway):
+        explaining.show(console, name, as_json=True)
+    with pytest.raises(ServerAway):
+        diffing.show(console, name, name, as_json=True)
+    with pytest.raises(ServerAway):
+        rebuilding.show(console, name, keep=False, as_json=True)

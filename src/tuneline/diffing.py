@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tuneline import layout, record, recorded, row_changes
+from tuneline import layout, record, recorded, row_changes, tracking
 from tuneline.comparing import Comparison, compare_by_each
 from tuneline.errors import Undefined
 from tuneline.flips import Answered, flips, pairs
@@ -25,6 +25,7 @@ CELL = 48  # characters of a text in a table
 FLIPPED = {"right_to_wrong": "right → wrong", "wrong_to_right": "wrong → right", "worse": "worse", "better": "better"}
 
 
+@tracking.answering()
 def show(console: Console, then: str, now: str, *, as_json: bool) -> None:
     """Print what two versions do not share. TrackingError where one of them is not there, or its record is not."""
     found = diff(then, now)

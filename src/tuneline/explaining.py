@@ -25,7 +25,7 @@ from rich.markup import escape
 from rich.text import Text
 from rich.tree import Tree
 
-from tuneline import environment, raw_places, record, recorded, registry
+from tuneline import environment, raw_places, record, recorded, registry, tracking
 from tuneline.addresses import safe_url
 from tuneline.checkpoints import NO_WEIGHTS, REGISTRY, find_checkpoint
 from tuneline.digests import digest, model_digest
@@ -76,6 +76,7 @@ def explain(text: str) -> tuple[str, list[Link]]:
         return str(version), [_alias(version, reference), *(_looked(look, version) for look in looks)]
 
 
+@tracking.answering()
 def show(console: Console, text: str, *, as_json: bool) -> int:
     """Print the links of a version. 2 when one of them is missing or changed, else 0."""
     name, links = explain(text)
@@ -105,7 +106,8 @@ def _tree(name: str, links: list[Link]) -> Tree:
 def _looked(look: Callable[[Recorded], Link], version: Recorded) -> Link:
     """What a look found. An artifact it needs that is not as it was recorded is what it found then."""
     try:
-        return look(version)
+        with tracking.answering():
+            return look(version)
     except ServerAway:
         raise
     except TrackingError as error:
@@ -138,7 +140,10 @@ def _version(version: Recorded) -> Link:
     wanted = version.tag(registry.MODEL_DIGEST) or ""
     value = f"{version.version.name} {version.version.version}, model folder sha256 {wanted[:12]}"
     try:
-        folder = registry.download(version.client, version.version, str(version.scratch / "model"))
+        with tracking.answering():
+            folder = registry.download(version.client, version.version, str(version.scratch / "model"))
+    except ServerAway:
+        raise
     except TrackingError as error:
         return Link("version", value, MISSING, str(error))
     if model_digest(folder) == wanted:
@@ -203,6 +208,8 @@ def _mlflow_run(version: Recorded) -> Link:
     try:
         run = version.client.get_run(run_id)
     except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
         return Link("MLflow run", run_id, MISSING, f"{error.message} Bring the tracking database back from a copy")
     if run.info.lifecycle_stage != "active":
         return Link("MLflow run", run_id, MISSING, f"it was deleted: mlflow runs restore --run-id {run_id}")

@@ -59,6 +59,7 @@ class Verdict:
         return self.verdict != NOT
 
 
+@tracking.answering()
 def show(console: Console, text: str, *, keep: bool, as_json: bool) -> int:
     """Rebuild a version and print the verdict. 0 when it was reproduced, else 2. What is under way goes to stderr."""
     progress = Console(stderr=True)
