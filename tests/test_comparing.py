@@ -91,7 +91,7 @@ def test_several_metrics_are_compared_on_the_same_resamples() -> None:
     both = compare_by_each(CLASSIFICATION, LABELS, rows, ours, theirs, {"accuracy": True, "macro_f1": True}, **OPTIONS)
     alone = [compare(CLASSIFICATION, LABELS, rows, ours, theirs, name, True, **OPTIONS)
              for name in ("accuracy", "macro_f1")]  # fmt: skip
-    assert both == alone
+    assert list(both.values()) == alone
 
 
 def test_chosen_rows_are_compared_as_if_there_were_no_others() -> None:
@@ -122,6 +122,18 @@ def test_a_metric_that_the_rows_do_not_define_is_an_error() -> None:
     rows, ours = classified("g" + "b" * 19, "b" * 20)
     with pytest.raises(Undefined, match=r"roc_auc is undefined in .* of 2,000 resamples of these 20 rows"):
         compare(CLASSIFICATION, LABELS, rows, ours, ours, "roc_auc", True, **OPTIONS)
+
+
+def test_a_metric_that_is_undefined_does_not_lose_the_others() -> None:
+    rows, ours = classified("bbbb", "bbbb")
+    _, theirs = classified("bbbb", "bbgg")
+    found = compare_by_each(CLASSIFICATION, LABELS, rows, ours, theirs, CLASSIFICATION.metrics, **OPTIONS)
+    assert list(found) == list(CLASSIFICATION.metrics)
+    assert found["accuracy"] == compare(CLASSIFICATION, LABELS, rows, ours, theirs, "accuracy", True, **OPTIONS)
+    assert isinstance(found["roc_auc"], Undefined)
+    assert "roc_auc of the challenger is nan" in str(found["roc_auc"])
+    few = compare_by_each(CLASSIFICATION, LABELS, rows[:1], ours[:1], theirs[:1], {"accuracy": True}, **OPTIONS)
+    assert "on 1 rows" in str(few["accuracy"])
 
 
 def test_rows_that_all_changed_are_as_sure_as_the_bootstrap_can_be_and_mcnemar_knows_how_few_they_are() -> None:

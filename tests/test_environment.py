@@ -1,6 +1,9 @@
 """Environments as text, and what differs between two of them."""
 
 from importlib.metadata import version
+from pathlib import Path
+
+import pytest
 
 from tuneline.environment import Environment, differences, read, this
 
@@ -31,3 +34,10 @@ def test_this_process_differs_from_itself_in_nothing_and_lists_what_is_installed
     assert differences(read(str(here)), here) == []
     assert here.packages["torch"] == version("torch")
     assert here.facts["CPU"]
+
+
+def test_a_distribution_without_metadata_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = this()
+    (tmp_path / "torch-9.9.dist-info").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert this() == before

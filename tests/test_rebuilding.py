@@ -1,12 +1,28 @@
 """The verdict of a rebuild, step by step. tests/pipeline/test_lineage.py builds a version again."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from tuneline.rebuilding import NOT, StageChange, Verdict, causes, print_verdict, same_answers, stage_changes, within
+from tuneline import tracking
+from tuneline.digests import file_digest
+from tuneline.errors import DataError
+from tuneline.rebuilding import (
+    NOT,
+    StageChange,
+    Verdict,
+    causes,
+    link_ignored,
+    pinned_texts,
+    print_verdict,
+    same_answers,
+    stage_changes,
+    tracking_of,
+    within,
+)
 
 
 def lock(**hashes: str) -> dict[str, Any]:
@@ -84,3 +100,49 @@ def test_a_verdict_is_shown_with_its_causes_and_both_numbers() -> None:
         "  accuracy         0.9000 [0.8500, 0.9500] → 0.5000",
         "  roc_auc          0.9000 → not defined",
     ]
+
+
+def test_a_checkpoint_and_texts_that_git_ignores_are_linked_into_the_clone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, clone = tmp_path / "here", tmp_path / "clone"
+    for folder in (here / "base", here / "texts", clone):
+        folder.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    general, replayed, held = Path("texts/general.txt"), Path("texts/replay.txt"), Path("held.txt")
+    for path in (general, replayed, held):
+        path.write_text(path.name)
+    pins = {path: file_digest(path) for path in (general, replayed, held)}
+    held.write_text("edited since")
+    (clone / held).write_text(held.name)  # git has it
+    params = {
+        "model": {"checkpoint": "base", "sha256": None},
+        "evaluate": {"forgetting": {"text": str(general), "sha256": pins[general]}, "other": {"text": "no file"}},
+        "train": {"regularization": {"replay": {"text": str(replayed), "sha256": pins[replayed]}}},
+        "register": {"text": str(held), "sha256": pins[held]},
+    }
+    assert pinned_texts(params) == pins
+    link_ignored(params, clone)
+    assert (clone / "base").resolve() == here / "base"
+    assert {path: file_digest(clone / path) for path in pins} == pins
+    assert not (clone / held).is_symlink()
+
+    (clone / held).unlink()
+    with pytest.raises(
+        DataError, match=r"held\.txt: params pin it with sha256 .* neither the commit nor this checkout"
+    ):
+        link_ignored(params, clone)
+
+
+def test_no_text_is_pinned_by_default() -> None:
+    assert pinned_texts({"evaluate": {"forgetting": {"text": None, "sha256": None}}, "train": {"replay": None}}) == {}
+
+
+def test_the_stages_of_a_rebuild_write_to_no_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://10.0.0.5:5000")
+    fresh, tuned = (
+        tracking_of({"model": {"checkpoint": name}}, tmp_path) for name in ("ORG/NAME", "models:/reviews@champion")
+    )
+    assert fresh["MLFLOW_TRACKING_URI"].startswith(f"sqlite:///{tmp_path}")
+    assert tuned["MLFLOW_TRACKING_URI"] == "http://10.0.0.5:5000"  # to read the base
+    assert fresh[tracking.READ_ONLY] == tuned[tracking.READ_ONLY] == "yes"

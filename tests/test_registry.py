@@ -68,6 +68,21 @@ def test_a_live_run_that_lost_its_server_is_brought_back_whole(
     assert [point.value for point in client.get_metric_history(run_id, "train_loss")] == [0.7, 0.5]
 
 
+def test_a_live_run_leaves_a_read_only_store_as_it_is(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_short = tracking.LiveRun("x", DIGEST, {}, tmp_path / "points.jsonl").run_id
+    monkeypatch.setenv(tracking.READ_ONLY, "yes")
+    for experiment in ("x", "new"):
+        live = tracking.LiveRun(experiment, DIGEST, {}, tmp_path / f"{experiment}.jsonl")
+        live.log(CURVE[0])
+        live.finish(CURVE)
+    assert client.get_experiment_by_name("new") is None
+    [run] = client.search_runs([tracking.experiment_id(client, "x")])
+    assert (run.info.run_id, run.info.status, run.data.metrics) == (cut_short, "RUNNING", {})
+    assert len((tmp_path / "x.jsonl").read_text().splitlines()) == 1
+
+
 def test_a_resumed_run_gets_the_points_from_before_the_cut(client: MlflowClient, tmp_path: Path) -> None:
     live = tracking.LiveRun("x", DIGEST, {}, tmp_path / "points.jsonl")
     live.log(CURVE[1])

@@ -38,11 +38,13 @@ def compare(
     champion_predictions: Sequence[Prediction], metric: str, higher_is_better: bool, minimum_effect: float,
     confidence: float, resamples: int, seed: int = SEED, chosen: NDArray[np.bool_] | None = None,
 ) -> Comparison:  # fmt: skip
-    """Compare by one metric. Arguments and errors as for compare_by_each."""
-    [found] = compare_by_each(
+    """Compare by one metric. Arguments as for compare_by_each. Raises Undefined."""
+    found = compare_by_each(
         task, labels, rows, challenger_predictions, champion_predictions, {metric: higher_is_better},
         minimum_effect, confidence, resamples, seed, chosen,
-    )  # fmt: skip
+    )[metric]  # fmt: skip
+    if isinstance(found, Undefined):
+        raise found
     return found
 
 
@@ -50,11 +52,12 @@ def compare_by_each(
     task: Task, labels: Sequence[str], rows: Sequence[Row], challenger_predictions: Sequence[Prediction],
     champion_predictions: Sequence[Prediction], metrics: Mapping[str, bool], minimum_effect: float,
     confidence: float, resamples: int, seed: int = SEED, chosen: NDArray[np.bool_] | None = None,
-) -> list[Comparison]:  # fmt: skip
-    """Compare by several metrics on the same resamples.
+) -> dict[str, Comparison | Undefined]:  # fmt: skip
+    """Compare by several metrics, scored once and on the same resamples.
 
     metrics: name → True when higher is better. chosen: the rows to compare on, where that is not all of them, (rows,).
-    Undefined where there are fewer than two rows, or a metric is no number on them or on more than a few resamples.
+    A metric is Undefined, with the reason, where there are fewer than two rows, or where it is no number on them or on
+    more than a few resamples. The others are compared all the same.
     """
     if chosen is not None:
         kept = np.flatnonzero(chosen).tolist()
@@ -62,7 +65,8 @@ def compare_by_each(
         challenger_predictions = [challenger_predictions[i] for i in kept]
         champion_predictions = [champion_predictions[i] for i in kept]
     if len(rows) < FEWEST_ROWS:
-        raise Undefined(f"there is no comparing of two models on {len(rows)} rows. Expected {FEWEST_ROWS} at least.")
+        few = Undefined(f"there is no comparing of two models on {len(rows)} rows. Expected {FEWEST_ROWS} at least.")
+        return dict.fromkeys(metrics, few)
 
     @cache
     def mixed() -> Score:
@@ -71,12 +75,15 @@ def compare_by_each(
 
     challenger = task.score(challenger_predictions, rows, labels)
     champion = task.score(champion_predictions, rows, labels)
-    return [
-        _comparison(
-            metric, challenger, champion, mixed, 1 if higher else -1, minimum_effect, confidence, resamples, seed
-        )
-        for metric, higher in metrics.items()
-    ]
+    found: dict[str, Comparison | Undefined] = {}
+    for metric, higher in metrics.items():
+        try:
+            found[metric] = _comparison(
+                metric, challenger, champion, mixed, 1 if higher else -1, minimum_effect, confidence, resamples, seed
+            )
+        except Undefined as reason:
+            found[metric] = reason
+    return found
 
 
 def _comparison(

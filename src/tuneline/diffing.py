@@ -12,8 +12,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tuneline import comparing, layout, record, recorded, row_changes
-from tuneline.comparing import Comparison
+from tuneline import layout, record, recorded, row_changes, tracking
+from tuneline.comparing import Comparison, compare_by_each
 from tuneline.errors import Undefined
 from tuneline.flips import Answered, flips, pairs
 from tuneline.layout import SPLITS, split_file
@@ -25,6 +25,7 @@ CELL = 48  # characters of a text in a table
 FLIPPED = {"right_to_wrong": "right → wrong", "wrong_to_right": "wrong → right", "worse": "worse", "better": "better"}
 
 
+@tracking.answering()
 def show(console: Console, then: str, now: str, *, as_json: bool) -> None:
     """Print what two versions do not share. TrackingError where one of them is not there, or its record is not."""
     found = diff(then, now)
@@ -85,7 +86,7 @@ def metrics(then: Recorded, now: Recorded, before: Answered, after: Answered) ->
                 "then": evaluations[0]["metrics"].get(name),
                 "now": evaluations[1]["metrics"].get(name),
                 "intervals": [each["intervals"].get(name) for each in evaluations],
-                "comparison": asdict(compared[name]) if name in compared else None,
+                **_as_compared(compared.get(name)),
             }
             for name in names
         },
@@ -104,20 +105,20 @@ def _unlike(before: Answered, after: Answered) -> str | None:
     return None
 
 
-def _compared(now: Recorded, before: Answered, after: Answered) -> dict[str, Comparison]:
-    """The paired comparison of each metric, but of those that are no number on these rows."""
+def _compared(now: Recorded, before: Answered, after: Answered) -> dict[str, Comparison | Undefined]:
+    """The paired comparison of each metric, or why there is none."""
     settings, task, both = now.params()["evaluate"], after.task, pairs(before, after)
     rows, ours, theirs = [pair.row for pair in both], [pair.now for pair in both], [pair.then for pair in both]
-    found = {}
-    for metric, higher_is_better in task.metrics.items():
-        try:
-            found[metric] = comparing.compare(
-                task, after.labels, rows, ours, theirs, metric, higher_is_better, 0.0, settings["confidence"],
-                settings["resamples"],
-            )  # fmt: skip
-        except Undefined:
-            continue
-    return found
+    return compare_by_each(
+        task, after.labels, rows, ours, theirs, task.metrics, 0.0, settings["confidence"], settings["resamples"]
+    )
+
+
+def _as_compared(found: Comparison | Undefined | None) -> dict[str, Any]:
+    """A comparison as plain data, or the reason why these rows allow none."""
+    if isinstance(found, Comparison):
+        return {"comparison": asdict(found), "not_compared": None}
+    return {"comparison": None, "not_compared": None if found is None else str(found)}
 
 
 # Shown
@@ -175,6 +176,9 @@ def _shown_metrics(found: Mapping[str, Any]) -> Iterator[Any]:
     if metrics["paired"]:
         tests = dict.fromkeys(each["comparison"]["test"] for each in metrics["values"].values() if each["comparison"])
         yield f"  gain: above 0 is better, paired on the same rows; p: {', '.join(tests)}, two-sided"
+        for name, each in metrics["values"].items():
+            if each["not_compared"]:
+                yield f"  {name}: {each['not_compared']}"
     else:
         yield f"  not compared row by row: {metrics['not_paired']}"
 

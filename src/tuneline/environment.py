@@ -55,13 +55,18 @@ def this() -> Environment:
     facts = {
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.machine()}" + (f", {libc}" if libc else ""),
-        "CPU": _cpu(),
+        "CPU": cpu(),
         "CPU capability": torch.backends.cpu.get_cpu_capability(),
         "GPU": _gpu(),
         "torch threads": str(torch.get_num_threads()),
     }
-    found = {each.metadata["Name"].lower().replace("_", "-"): each.version for each in distributions()}
-    return Environment(facts, dict(sorted(found.items())))
+    return Environment(facts, _installed())
+
+
+def _installed() -> dict[str, str]:
+    """Name → version. A folder that an interrupted install left without metadata is no distribution."""
+    whole = [each for each in distributions() if "Name" in (each.metadata or ())]
+    return dict(sorted((each.metadata["Name"].lower().replace("_", "-"), each.version) for each in whole))
 
 
 def differences(then: Environment, now: Environment) -> list[str]:
@@ -72,7 +77,7 @@ def differences(then: Environment, now: Environment) -> list[str]:
     return [f"{name} {before or 'none'} → {after or 'none'}" for name, before, after in pairs if before != after]
 
 
-def _cpu() -> str:
+def cpu() -> str:
     """The processor's model name."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else []

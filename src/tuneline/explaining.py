@@ -13,7 +13,7 @@ present, missing and changed are what a look found. "none" is said of what a ver
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,17 +25,18 @@ from rich.markup import escape
 from rich.text import Text
 from rich.tree import Tree
 
-from tuneline import environment, raw_places, record, recorded, registry
+from tuneline import environment, raw_places, record, recorded, registry, tracking
 from tuneline.addresses import safe_url
 from tuneline.checkpoints import NO_WEIGHTS, REGISTRY, find_checkpoint
 from tuneline.digests import digest, model_digest
 from tuneline.errors import CheckpointError, ServerAway, TrackingError
+from tuneline.gate import TAG
+from tuneline.ledger import FAILED, Content, Entry, Ledger
 from tuneline.recorded import CHANGED, MISSING, PRESENT, Recorded
 from tuneline.registry import Reference
 
 NONE, NOT_ASKED = "none", "not asked"
 COLORS = {PRESENT: "green", MISSING: "red", CHANGED: "yellow"}
-DECISION = "tuneline.decision."
 SHOWN = 6  # differences of an environment, or of params, in the tree; --json has them all
 PREFECT_SECONDS = 10.0
 
@@ -75,6 +76,7 @@ def explain(text: str) -> tuple[str, list[Link]]:
         return str(version), [_alias(version, reference), *(_looked(look, version) for look in looks)]
 
 
+@tracking.answering()
 def show(console: Console, text: str, *, as_json: bool) -> int:
     """Print the links of a version. 2 when one of them is missing or changed, else 0."""
     name, links = explain(text)
@@ -104,7 +106,8 @@ def _tree(name: str, links: list[Link]) -> Tree:
 def _looked(look: Callable[[Recorded], Link], version: Recorded) -> Link:
     """What a look found. An artifact it needs that is not as it was recorded is what it found then."""
     try:
-        return look(version)
+        with tracking.answering():
+            return look(version)
     except ServerAway:
         raise
     except TrackingError as error:
@@ -120,10 +123,16 @@ NAMES = {"mlflow run": "MLflow run", "flow run": "Prefect flow run", "commit": "
 
 
 def _alias(version: Recorded, reference: Reference) -> Link:
-    held = version.client.get_model_version(version.version.name, version.version.version).aliases
+    held = _aliases(version)
     if reference.version is None:
         return Link("alias", f"{reference.alias} → version {version.version.version}", PRESENT)
     return Link("alias", ", ".join(held) or "no alias points to it", PRESENT if held else NONE)
+
+
+def _aliases(version: Recorded) -> list[str]:
+    """Those that point to it now: what an alias led to does not tell them."""
+    held: list[str] = version.client.get_model_version(version.version.name, version.version.version).aliases
+    return held
 
 
 def _version(version: Recorded) -> Link:
@@ -131,7 +140,10 @@ def _version(version: Recorded) -> Link:
     wanted = version.tag(registry.MODEL_DIGEST) or ""
     value = f"{version.version.name} {version.version.version}, model folder sha256 {wanted[:12]}"
     try:
-        folder = registry.download(version.client, version.version, str(version.scratch / "model"))
+        with tracking.answering():
+            folder = registry.download(version.client, version.version, str(version.scratch / "model"))
+    except ServerAway:
+        raise
     except TrackingError as error:
         return Link("version", value, MISSING, str(error))
     if model_digest(folder) == wanted:
@@ -141,13 +153,37 @@ def _version(version: Recorded) -> Link:
 
 
 def _decision(version: Recorded) -> Link:
-    told = {name.removeprefix(DECISION): value for name, value in sorted(version.version.tags.items())
-            if name.startswith(DECISION)}  # fmt: skip
-    if "outcome" not in told:
+    """What made it the champion, by the ledger, where it is that now; else what register decided, by its tags."""
+    told = {name.removeprefix(TAG): value for name, value in sorted(version.version.tags.items())
+            if name.startswith(TAG)}  # fmt: skip
+    judged = f"{told['outcome']}: {told.get('reason', '')}" if "outcome" in told else None
+    grounds = [f"{name} {value}" for name, value in told.items() if name not in ("outcome", "reason")]
+    if registry.CHAMPION in _aliases(version):
+        return _champion(version, judged, grounds)
+    if judged is None:
         advice = "register was cut short after it made the version. Run dvc repro with this model in place"
         return Link("decision", "none is recorded", MISSING, advice)
-    grounds = [f"{name} {value}" for name, value in told.items() if name not in ("outcome", "reason")]
-    return Link("decision", f"{told['outcome']}: {told.get('reason', '')}", PRESENT, "", grounds)
+    return Link("decision", judged, PRESENT, "", grounds)
+
+
+def _champion(version: Recorded, judged: str | None, grounds: list[str]) -> Link:
+    name, number = version.version.name, int(version.version.version)
+    details = [f"register decided {judged or 'nothing: it was cut short'}", *grounds]
+    made = made_champion(Ledger(version.client, name).read(), number)
+    if made is None:
+        advice = "the alias was moved by other means than tuneline's. The next promotion or rollback records it"
+        return Link("decision", "champion, by no entry of the ledger", MISSING, advice, details)
+    value = f"{made.action} by {made.who}, {made.when[:19]}: {made.reason}"
+    same = judged == f"{made.action}: {made.reason}"
+    return Link("decision", value, PRESENT, "", grounds if same else details)
+
+
+def made_champion(entries: Sequence[Entry], version: int) -> Content | None:
+    """What the ledger says of how a version became the champion that it is now. None where it ends with another."""
+    told = [entry.content for entry in entries if entry.status != FAILED]
+    if not told or told[-1].champion_after != version:
+        return None
+    return next((each for each in reversed(told) if each.champion_before != version), None)
 
 
 def _metrics(version: Recorded) -> Link:
@@ -172,6 +208,8 @@ def _mlflow_run(version: Recorded) -> Link:
     try:
         run = version.client.get_run(run_id)
     except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
         return Link("MLflow run", run_id, MISSING, f"{error.message} Bring the tracking database back from a copy")
     if run.info.lifecycle_stage != "active":
         return Link("MLflow run", run_id, MISSING, f"it was deleted: mlflow runs restore --run-id {run_id}")
@@ -194,14 +232,25 @@ def _flow_run(version: Recorded) -> Link:
     if not server:
         return Link("Prefect flow run", run_id, NOT_ASKED, "set PREFECT_API_URL to look it up")
     try:
-        answer = httpx.get(f"{server}/flow_runs/{run_id}", timeout=PREFECT_SECONDS)
+        answer = httpx.get(f"{server}/flow_runs/{run_id}", auth=_prefect_login(), timeout=PREFECT_SECONDS)
     except httpx.HTTPError as error:
         return Link("Prefect flow run", run_id, NOT_ASKED, f"{safe_url(server)} does not answer: {error}")
     if answer.status_code == httpx.codes.OK:
         found = answer.json()
         return Link("Prefect flow run", f"{found['name']} ({run_id}), {found['state_name']}", PRESENT)
+    if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        advice = (
+            f"{safe_url(server)} asks for a login: set PREFECT_API_AUTH_STRING=USER:PASSWORD, as for Prefect itself"
+        )
+        return Link("Prefect flow run", run_id, NOT_ASKED, advice)
     advice = f"{safe_url(server)} says {answer.status_code}: it was deleted, or it is on another server"
     return Link("Prefect flow run", run_id, MISSING, advice)
+
+
+def _prefect_login() -> tuple[str, str] | None:
+    """User and password, as Prefect itself reads them from the environment. None leaves those of the URL, if any."""
+    user, colon, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
+    return (user, password) if colon else None
 
 
 # What it was made from
@@ -229,14 +278,17 @@ def _params(version: Recorded) -> Link:
     value = f"params.yaml, digest {digest(params)[:12]}"
     if digest(params) != version.tag(record.PARAMS_DIGEST):
         value += " (read with other defaults than then)"
-    number = version.tag(f"{DECISION}champion_version")
+    number = version.tag(f"{TAG}champion_version")
     if number in (None, "None", str(version.version.version)):
         return Link("params", value, PRESENT, "", ["no champion came before it"])
-    with recorded.opened(f"models:/{version.version.name}/{number}") as champion:
-        try:
+    try:
+        with recorded.opened(f"models:/{version.version.name}/{number}") as champion:
             changes = recorded.param_changes(champion, version)
-        except TrackingError:
-            return Link("params", value, PRESENT, "", [f"those of version {number} were not recorded"])
+    except ServerAway:
+        raise
+    except TrackingError:
+        gone = f"those of the champion of then, version {number}, are gone or were not recorded"
+        return Link("params", value, PRESENT, "", [gone])
     details = [f"{name}: {then} → {now}" for name, (then, now) in changes.items()]
     return Link("params", value, PRESENT, "", [f"against the champion of then, version {number}:", *details] if details
                 else [f"the same as of the champion of then, version {number}"])  # fmt: skip

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tuneline import registry, tracking
+from tuneline.gate import TAG
 from tuneline.ledger import FAILED, RUNNING, Aliases, Entry, Head, Ledger
 from tuneline.transaction import pointed
 
@@ -45,7 +46,7 @@ def _model(client: MlflowClient, model: RegisteredModel) -> Facts:
 def _version(client: MlflowClient, model: RegisteredModel, version: ModelVersion, entries: Sequence[Entry]) -> Facts:
     number, tags = int(version.version), version.tags
     said = [entry.content.action for entry in entries if entry.content.version == number]
-    metric = tags.get("tuneline.decision.metric")
+    metric = tags.get(f"{TAG}metric")
     score = tags.get(f"{registry.SCORE}{metric}")
     return {
         "version": number,
@@ -53,7 +54,7 @@ def _version(client: MlflowClient, model: RegisteredModel, version: ModelVersion
         "metric": metric,
         "score": None if score is None else float(score),
         "registered_at": _moment(version.creation_timestamp),
-        "outcome": said[-1] if said else tags.get("tuneline.decision.outcome"),
+        "outcome": said[-1] if said else tags.get(f"{TAG}outcome"),
         "missing": registry.missing(client, version) or None,
     }
 

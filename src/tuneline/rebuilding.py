@@ -3,7 +3,7 @@
     clone at the commit → recorded params.yaml, dvc.yaml, .dvc → raw data by its hash → four stages without any cache
 
 The verdict, best first: identical bytes, identical predictions, metrics within the recorded intervals, not reproduced.
-Tracking goes to a database of the clone, so that the registry and its runs are only read.
+The registry and its runs are only read.
 """
 
 import json
@@ -20,8 +20,8 @@ from ruamel.yaml import YAML
 from tuneline import clones, environment, host, layout, predictions, raw_places, record, recorded, registry, tracking
 from tuneline.addresses import safe_url
 from tuneline.checkpoints import REGISTRY
-from tuneline.digests import model_digest, tree_digest
-from tuneline.errors import PipelineError, TrackingError
+from tuneline.digests import file_digest, model_digest, tree_digest
+from tuneline.errors import DataError, TrackingError
 from tuneline.recorded import Recorded
 from tuneline.tasks.base import Prediction
 
@@ -59,10 +59,7 @@ class Verdict:
         return self.verdict != NOT
 
 
-class StageFailed(PipelineError):
-    """A stage of the rebuild ended with an error."""
-
-
+@tracking.answering()
 def show(console: Console, text: str, *, keep: bool, as_json: bool) -> int:
     """Rebuild a version and print the verdict. 0 when it was reproduced, else 2. What is under way goes to stderr."""
     progress = Console(stderr=True)
@@ -128,17 +125,44 @@ def _prepare(version: Recorded, folder: Path, say: Say) -> list[str]:
     if not (target.is_dir() and tree_digest(target) == raw.sha256):  # where git itself has it, it is there already
         host.remove(target)
         say(f"raw data     from {raw_places.put(raw, target)}")
-    _link_checkpoint(version, folder)
+    link_ignored(version.params(), folder)
     return notes
 
 
-def _link_checkpoint(version: Recorded, folder: Path) -> None:
-    """A base checkpoint in a folder of this checkout that git ignores is not in the clone: link it there."""
-    named = Path(str(version.params()["model"].get("checkpoint") or ""))
-    if named.is_absolute() or not named.is_dir() or (folder / named).exists():
+def link_ignored(params: Mapping[str, Any], folder: Path) -> None:
+    """The base checkpoint and the texts that params name by a path in this checkout are not in the clone where git
+    ignores them: link them there. DataError where a text is neither here nor there as params pin it."""
+    checkpoint = Path(str(params["model"].get("checkpoint") or ""))
+    if checkpoint.is_dir() and not (folder / checkpoint).exists():
+        _link(checkpoint, folder)
+    texts = pinned_texts(params)
+    for path in [path for path, sha256 in texts.items() if not _has(folder / path, sha256)]:
+        if not _has(path, texts[path]):
+            raise DataError(
+                f"{path}: params pin it with sha256 {texts[path]}, and neither the commit nor this checkout has such a "
+                "file. Bring it back here, then run the same command again."
+            )
+        _link(path, folder)
+
+
+def pinned_texts(params: Mapping[str, Any]) -> dict[Path, str]:
+    """The text files that params name, each with the sha256 beside it: {"text": "general.txt", "sha256": "..."}."""
+    flat = tracking.flatten(params)
+    pins = {name: flat.get(f"{name.removesuffix('text')}sha256") for name in flat if name.endswith(".text")}
+    return {Path(flat[name]): sha256 for name, sha256 in pins.items() if sha256}
+
+
+def _has(path: Path, sha256: str) -> bool:
+    return path.is_file() and file_digest(path) == sha256
+
+
+def _link(path: Path, folder: Path) -> None:
+    """What an absolute path names is the same in the clone."""
+    if path.is_absolute():
         return
-    (folder / named).parent.mkdir(parents=True, exist_ok=True)
-    (folder / named).symlink_to(named.absolute())
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    (folder / path).unlink(missing_ok=True)
+    (folder / path).symlink_to(path.absolute())
 
 
 def _compare_environment(version: Recorded, say: Say) -> list[str]:
@@ -153,7 +177,7 @@ def _compare_environment(version: Recorded, say: Say) -> list[str]:
 
 def _run_stages(version: Recorded, folder: Path, say: Say) -> str | None:
     """Run them all from the start, without any cache; what the one said that failed, or None."""
-    env = clones.variables(folder) | _tracking(version, folder)
+    env = clones.variables(folder) | tracking_of(version.params(), folder)
     for stage in record.STAGES:
         say(f"{stage} ...")
         try:
@@ -166,12 +190,12 @@ def _run_stages(version: Recorded, folder: Path, say: Say) -> str | None:
     return None
 
 
-def _tracking(version: Recorded, folder: Path) -> dict[str, str]:
-    """A tracking database of its own. A base that is a model of the registry can only be read from there: its run
-    is known there already, and no other is made."""
-    checkpoint = str(version.params()["model"].get("checkpoint") or "")
+def tracking_of(params: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """A tracking database of the clone; the registry, where the base is one of its models. Neither is written to."""
+    checkpoint = str(params["model"].get("checkpoint") or "")
     own = f"sqlite:///{folder / layout.STATE / 'mlflow.db'}"
-    return {"MLFLOW_TRACKING_URI": tracking.tracking_uri() if checkpoint.startswith(REGISTRY) else own}
+    uri = tracking.tracking_uri() if checkpoint.startswith(REGISTRY) else own
+    return {"MLFLOW_TRACKING_URI": uri, tracking.READ_ONLY: "yes"}
 
 
 def stages_of(folder: Path) -> dict[str, Any]:

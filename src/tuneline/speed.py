@@ -1,6 +1,5 @@
 """Measures how fast a model folder answers, and what it takes: from text to answer, as it is served."""
 
-import platform
 import resource
 import sys
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tuneline import environment
 from tuneline.inference import BATCH_SIZE, Predictor
 from tuneline.performance import Performance
 from tuneline.tasks.base import Prediction, Row
@@ -88,11 +88,4 @@ def device_name() -> str:
     """`NVIDIA H100 80GB HBM3`, or `AMD EPYC 7763, 2 threads`."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"{_processor()}, {torch.get_num_threads()} threads"
-
-
-def _processor() -> str:
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text(encoding="utf-8").splitlines() if facts.is_file() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
+    return f"{environment.cpu()}, {torch.get_num_threads()} threads"

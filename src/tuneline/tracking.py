@@ -30,6 +30,9 @@ from tuneline.log import warn
 
 DIGEST = "tuneline.inputs_digest"
 COMPLETE = "tuneline.complete"
+READ_ONLY = (
+    "TUNELINE_TRACKING_READ_ONLY"  # environment variable: where it is set, a training keeps its points to itself
+)
 NO_CONNECTION = (ConnectionError, Timeout, ChunkedEncodingError, RetryError)  # of requests; the last: too many 5xx
 BATCH = 500  # metrics per request; MLflow allows 1,000
 
@@ -183,11 +186,14 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 class LiveRun:
-    """Points of a run while it trains: to a local JSONL file first, then to MLflow, as long as it answers."""
+    """Points of a run while it trains: to a local JSONL file first, then to MLflow, as long as it answers and is not
+    READ_ONLY."""
 
     def __init__(self, experiment: str, digest: str, params: Mapping[str, Any], local: Path) -> None:
         self.local, self.run_id, self.sent = local, "", set[int]()
         local.parent.mkdir(parents=True, exist_ok=True)
+        if os.environ.get(READ_ONLY):
+            return
         try:
             self.client = connect()
             place = experiment_id(self.client, experiment)
