@@ -12,7 +12,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from tuneline import registry, tracking
 from tuneline.errors import TrackingError
-from tuneline.gate import Decision
+from tuneline.gate import TAG, Decision
 from tuneline.ledger import Aliases, Content, Entry
 from tuneline.transaction import Move, Plan, Standing, transact, whoami
 
@@ -117,10 +117,10 @@ def _need_consent(version: ModelVersion, known: Content | None, accept: Collecti
             f"and the champion is version {champion or 'none'} by now. Run dvc repro with this model in place, which "
             f"compares them, or add --accept-{INCOMPARABLE}; the ledger will say so."
         )
-    outcome = known.action if known else version.tags.get("tuneline.decision.outcome", "")
+    outcome = known.action if known else version.tags.get(f"{TAG}outcome", "")
     if outcome not in NEEDS_A_FLAG or outcome in accept:
         return
-    why = known.reason if known else version.tags.get("tuneline.decision.reason", "")
+    why = known.reason if known else version.tags.get(f"{TAG}reason", "")
     raise TrackingError(
         f"{version.name} version {version.version} is {outcome}: {why}. To promote it all the same, add "
         f"--accept-{outcome}; the ledger will say so."
