@@ -207,7 +207,7 @@ def test_a_scoring_that_is_of_no_use_is_told() -> None:
     with pytest.raises(DataError, match="was scored by version 1, not by 2"):
         compare(Path("scored"), model="toys/2")
     parts.seen_file(Path("scored"), 1).unlink()
-    with pytest.raises(DataError, match=r"has no _seen-00001\.parquet: an earlier tuneline scored it"):
+    with pytest.raises(DataError, match=r"has no _seen/00001\.parquet: an earlier tuneline scored it"):
         compare(Path("scored"))
     manifest = parts.find_manifest(Path("scored"), {})
     assert manifest

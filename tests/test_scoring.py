@@ -122,7 +122,7 @@ def test_each_row_gets_the_prediction_of_the_model(model: Path) -> None:
 def test_parts_hold_so_many_rows_each_and_read_as_one_table() -> None:
     score(write_csv("in.csv", 25))
     assert names("scores") == [
-        "_scoring.json", "_seen-00000.parquet", "_seen-00001.parquet", "_seen-00002.parquet",
+        "_scoring.json", "_seen",
         "part-00000.parquet", "part-00001.parquet", "part-00002.parquet",
     ]  # fmt: skip
     assert [pq.read_metadata(part).num_rows for part in sorted(Path("scores").glob("part-*"))] == [10, 10, 5]
@@ -373,7 +373,7 @@ def test_a_full_disk_leaves_whole_parts_to_go_on_from(monkeypatch: pytest.Monkey
     monkeypatch.setattr(parts, "_sync", full)
     with pytest.raises(StorageError, match="scores: no space left on the device"):
         score(path)
-    assert names("scores") == ["_scoring.json", "_seen-00000.parquet", "part-00000.parquet"]
+    assert names("scores") == ["_scoring.json", "_seen", "part-00000.parquet"]
     monkeypatch.setattr(parts, "_sync", sync)
     assert score(path).complete
 

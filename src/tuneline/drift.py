@@ -190,7 +190,7 @@ def _scored_before(named: Reference, folder: Path) -> _New:
             f"{folder}. Set MLFLOW_TRACKING_URI to the registry it came from."
         )
     files = [parts.seen_file(folder, number) for number in range(parts.whole_parts(folder))]
-    missing = [file.name for file in files if not file.is_file()]
+    missing = [file.relative_to(folder) for file in files if not file.is_file()]
     if missing:
         raise DataError(
             f"{folder}: has no {missing[0]}: an earlier tuneline scored it, which kept nothing for this. Score the "

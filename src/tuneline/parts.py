@@ -1,7 +1,7 @@
 """A folder of Parquet parts that grows part by part, and the manifest that says what they are made from.
 
     scores/_scoring.json         written first; complete at the end
-    scores/_seen-00000.parquet   what drift looks at in some of the rows of part 0
+    scores/_seen/00000.parquet   what drift looks at in some of the rows of part 0
     scores/part-00000.parquet    rows_per_part rows each, the last one fewer
     scores/.part-00001.parquet   being written
 
@@ -46,7 +46,7 @@ def part_file(folder: Path, number: int) -> Path:
 
 
 def seen_file(folder: Path, number: int) -> Path:
-    return folder / f"_seen-{number:05d}.parquet"
+    return folder / "_seen" / f"{number:05d}.parquet"  # readers of a folder of parts pass over such a name
 
 
 def whole_parts(folder: Path) -> int:
@@ -108,6 +108,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def new_part(folder: Path, number: int) -> Iterator[tuple[Path, Path]]:
     """A place to write a part to, and one for what was seen of it. They get their names when the block is done, the
     part last: where it stands, all of it does."""
+    seen_file(folder, number).parent.mkdir(exist_ok=True)
     with _settled(part_file(folder, number)) as part, _settled(seen_file(folder, number)) as seen:
         yield part, seen
 
