@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import mlflow
 import psutil
 import pytest
 from prefect.client.base import PrefectHttpxSyncClient
@@ -213,6 +214,13 @@ def site(shared_site: Site) -> Site:
     """The shared site with all of it at work, whatever the test before did to it."""
     shared_site.recover()
     return shared_site
+
+
+def have_champion(site: Site) -> None:
+    """Train the toy's champion, where no test before has done so."""
+    client = mlflow.MlflowClient(site.mlflow, site.mlflow)
+    if not client.search_model_versions("name = 'toy'"):
+        assert site.finish(site.submit(overrides={"train.num_train_epochs": 3}))["type"] == "COMPLETED"
 
 
 def decoded(data: Any) -> Any:

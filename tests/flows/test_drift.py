@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import run
-from tests.flows.conftest import Site, until
+from tests.flows.conftest import Site, have_champion, until
 
 TELL = "from flows import events; events.drift_found('toy', version=1, data='new.csv', worst=[])"
 
@@ -27,7 +27,7 @@ def test_drift_trains_anew_once_its_automation_is_switched_on(site: Site) -> Non
 
 
 def test_a_file_is_compared_by_a_flow_whose_message_says_what_came_of_it(site: Site, tmp_path: Path) -> None:
-    """The model is the one that the test above has trained."""
+    have_champion(site)
     source = tmp_path / "new.csv"
     source.write_text("review\ngood kettle number 3\nawful lamp number 4\n")
     state = site.finish(site.submit("drift/drift", model="toy", source=str(source), columns={"text": "review"}), 480)

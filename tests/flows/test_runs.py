@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import run, write_toy_rows
-from tests.flows.conftest import Site, decoded, until
+from tests.flows.conftest import Site, decoded, have_champion, until
 from tuneline.display import number
 
 pytestmark = pytest.mark.slow
@@ -230,6 +230,7 @@ def test_an_output_in_the_folder_of_the_run_is_refused(site: Site) -> None:
 
 
 def test_a_file_is_scored_by_the_champion(site: Site, tmp_path: Path) -> None:
+    have_champion(site)
     source = tmp_path / "texts.csv"
     source.write_text("review\ngood kettle number 3\nawful lamp number 4\n")
     output = tmp_path / "scored"
