@@ -37,6 +37,8 @@ def test_this_process_differs_from_itself_in_nothing_and_lists_what_is_installed
 
 
 def test_a_distribution_without_metadata_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib_metadata  # noqa: F401, PLC0415  libraries load it, and then it finds the distributions
+
     before = this()
     (tmp_path / "torch-9.9.dist-info").mkdir()
     monkeypatch.syspath_prepend(str(tmp_path))

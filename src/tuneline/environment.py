@@ -65,7 +65,7 @@ def this() -> Environment:
 
 def _installed() -> dict[str, str]:
     """Name → version. A folder that an interrupted install left without metadata is no distribution."""
-    whole = [each for each in distributions() if "Name" in (each.metadata or ())]
+    whole = [each for each in distributions() if each.read_text("METADATA") or each.read_text("PKG-INFO")]
     return dict(sorted((each.metadata["Name"].lower().replace("_", "-"), each.version) for each in whole))
 
 
