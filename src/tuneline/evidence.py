@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from mlflow.entities.model_registry import ModelVersion
 from tuneline import devices, layout, old_rows, predictions, record, registry, slicing, tracking
 from tuneline.comparable import Facts, facts_of, same_question
 from tuneline.comparing import Comparison, compare
+from tuneline.digests import model_digest
 from tuneline.errors import ServerAway, TrackingError, Undefined, Unscorable
 from tuneline.gate import Against, Challenger, Incomparable
 from tuneline.layout import split_file
@@ -45,10 +47,15 @@ class Evaluated:
         answers = predictions.read(layout.PREDICTIONS, facts.task)
         return cls(facts, pq.read_table(split_file(layout.VALIDATED, "test")), answers, evaluation)
 
-    @property
+    @cached_property
     def rows(self) -> list[Row]:
         rows: list[Row] = self.test.to_pylist()
         return rows
+
+    @cached_property
+    def digest(self) -> str:
+        """That of the model folder, which takes a while to read."""
+        return model_digest(layout.MODEL)
 
     def challenger(self, performance: Performance) -> Challenger:
         """What is known of it by itself. A behavioural test that found no row has no number."""
@@ -78,7 +85,6 @@ def against(
         return Incomparable(int(champion.version), f"cannot be scored on these test rows: {error}")
     task, labels = ours.facts
     rows = ours.rows
-
     confidence = params.register.confidence or params.evaluate.confidence
 
     def compared(chosen: slicing.Mask | None = None) -> Comparison:

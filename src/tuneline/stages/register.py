@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from tuneline import card, curves, devices, evidence, gate, git, layout, promotion, record, registry, seeds, tracking
-from tuneline.digests import digest, model_digest, tree_digest
+from tuneline.digests import digest, tree_digest
 from tuneline.evidence import Evaluated
 from tuneline.gate import Decision
 from tuneline.layout import split_file, staged
@@ -38,7 +38,7 @@ def run(params: Sections) -> None:
     ours, facts = Evaluated.here(), read(layout.REPORT_FACTS)
     write_page(layout.REPORT, facts)  # says that nothing is decided yet, should the server be away
     client, name, device = tracking.connect(), params.register.name, params.train.device
-    performance = _performance(registry.find_version(client, name, model_digest(layout.MODEL)), device)
+    performance = _performance(registry.find_version(client, name, ours.digest), device)
     if _must_predict_again(registry.champion(client, name), ours):
         devices.lease("register", device)  # before the lock, or all who register wait for a device too
     with registry.registry_lock(name):
@@ -81,7 +81,7 @@ def _version(
 ) -> tuple[ModelVersion, bool]:  # fmt: skip
     """The version of this model folder, and whether it was made just now. All that belongs to it is logged before: no
     version is ever without. One that was evaluated on other rows since has its record made anew."""
-    training, name, folder = _json(layout.TRAINING), params.register.name, model_digest(layout.MODEL)
+    training, name, folder = _json(layout.TRAINING), params.register.name, ours.digest
     known = registry.find_version(client, name, folder)
     if known is not None and record.holds(known, layout.EVALUATION):
         return known, False
@@ -182,7 +182,7 @@ def _must_predict_again(champion: ModelVersion | None, ours: Evaluated) -> bool:
     """Whether there is another champion, and its predictions of today's test rows are not known."""
     return (
         champion is not None
-        and champion.tags.get(registry.MODEL_DIGEST) != model_digest(layout.MODEL)
+        and champion.tags.get(registry.MODEL_DIGEST) != ours.digest
         and not evidence.is_recorded(champion, ours.evaluation)
     )
 
