@@ -37,6 +37,13 @@ WORDS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def own_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow puts the `code` folder of each model that it loads on the path. There it would stay, and processes that a
+    later test starts would import that in place of this source tree."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
 @pytest.fixture(scope="session")
 def toy_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A one-layer BERT of a few thousand weights with a word-level tokenizer."""
