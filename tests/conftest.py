@@ -109,6 +109,7 @@ train:
   early_stopping_patience: 8
   per_device_train_batch_size: 8
   threads: 1
+  bf16: false
   logging_steps: 4
 evaluate: {{}}
 register:
@@ -146,7 +147,7 @@ def toy_model(toy_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) ->
         checkpoints=home / "checkpoints", callbacks=[],
     )  # fmt: skip
     trained.model.save_pretrained(home / "model")
-    record = {"best": {}, "train_rows": len(rows), "steps": trained.steps, "inputs_digest": "d" * 64}
+    record = {"best": {}, "train_rows": len(rows), "steps": trained.steps, "inputs_digest": "d" * 64, "bf16": False}
     packaging.complete(home / "model", params, params.task, labels, vocabulary, checkpoint, record)
     return home / "model"
 

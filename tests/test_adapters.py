@@ -45,7 +45,7 @@ def package(trained: Trained, train: Train, checkpoint: Path, folder: Path) -> P
     plain |= {"tokenize": {}, "evaluate": {}, "register": {"name": "x"}, "train": train.model_dump()}
     sections = Sections(Params.model_validate(plain), ("task", "model", "tokenize", "train"))
     found = find_checkpoint(sections.model)
-    record = {"best": {}, "train_rows": 64, "steps": trained.steps, "inputs_digest": "d" * 64}
+    record = {"best": {}, "train_rows": 64, "steps": trained.steps, "inputs_digest": "d" * 64, "bf16": False}
     save_model(trained.model, folder, found)
     packaging.complete(folder, sections, trained.task, LABELS, checkpoint, found, record)
     return folder

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from tuneline import packing
+from tuneline import packing, padding_free
 from tuneline.batching import by_length, collator, logits_of
 from tuneline.generating import continuations, generate
 from tuneline.likelihoods import answers, scored
+from tuneline.precision import computing, has_bf16
 from tuneline.tasks import task_class
 from tuneline.tasks.base import IGNORED_LABEL, Feature, Prediction, Row, Task
 from tuneline.weights import load_model
@@ -26,27 +28,34 @@ Watch = Callable[[torch.Tensor, torch.Tensor], None]  # is shown the logits and 
 class Predictor:
     """Task, labels, tokenizer and weights of one model folder.
 
-    max_length: tokens of a block, where the task packs rows into blocks.
+    max_length: tokens of a block, where the task packs rows into blocks. bf16: compute in bfloat16.
     """
 
     def __init__(
-        self, task: Task, labels: list[str], model: Any, tokenizer: Tokenizer | None, max_length: int | None = None
-    ) -> None:
+        self, task: Task, labels: list[str], model: Any, tokenizer: Tokenizer | None, max_length: int | None = None,
+        *, bf16: bool = False,
+    ) -> None:  # fmt: skip
         self.task, self.labels, self.model, self.tokenizer = task, labels, model.eval(), tokenizer
-        self.head, self.max_length = task.head(labels), max_length
+        self.head, self.max_length, self.bf16 = task.head(labels), max_length, bf16
         self.collate = collator(model, self.head)
 
     @classmethod
     def load(cls, folder: Path) -> "Predictor":
-        """Read a model folder, of whole weights or of an adapter. Raises CheckpointError as weights.load_model does."""
+        """Read a model folder, of whole weights or of an adapter. Raises CheckpointError as weights.load_model does.
+
+        A model that was trained in bfloat16 computes in it where this host can.
+        """
         facts = json.loads((folder / "tuneline.json").read_text(encoding="utf-8"))
         task = task_class(facts["task"]["name"]).model_validate(facts["task"])
-        model = load_model(folder, task.head(facts["labels"]).auto_class, facts)
+        head = task.head(facts["labels"])
+        model = load_model(folder, head.auto_class, facts)
+        padding_free.free(model, head)
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.no_padding()
         task.limit(tokenizer, facts["max_length"])
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(task, facts["labels"], model.to(device), tokenizer, facts["max_length"])
+        bf16 = facts.get("bf16", False) and has_bf16()
+        return cls(task, facts["labels"], model.to(device), tokenizer, facts["max_length"], bf16=bf16)
 
     def predict(self, rows: Sequence[Row]) -> list[Prediction]:
         """One prediction per row of raw columns (gold, if there, is not looked at). No row sees another."""
@@ -103,18 +112,23 @@ class Predictor:
 
     def look(self, features: Sequence[Feature], batch_size: int, watch: Watch) -> None:
         """Show the logits and the gold of every batch, and keep nothing."""
-        with torch.inference_mode():
+        with self._computing():
             for _, batch, gold in self._batches(features, batch_size):
                 if gold is not None:
                     watch(*scored(self.head, self.model, batch, gold))
 
     def _outputs(self, features: Sequence[Feature], batch_size: int, watch: Watch | None) -> list[Any]:
         found: list[Any] = [None] * len(features)
-        with torch.inference_mode():
+        with self._computing():
             for positions, batch, gold in self._batches(features, batch_size):
                 for i, kept in zip(positions, self._kept(batch, gold, watch), strict=True):
                     found[i] = kept
         return found
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        with torch.inference_mode(), computing(self.bf16, self.model.device):
+            yield
 
     def _batches(self, features: Sequence[Feature], batch_size: int) -> Iterator[tuple[list[int], Batch, Gold]]:
         """The positions of the features of a batch, the batch, and its gold."""

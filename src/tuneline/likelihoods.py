@@ -24,20 +24,28 @@ def scored(
     if head.answers != "nats":
         return logits_of(head, model(**batch), batch["attention_mask"]), gold
     asked = gold != IGNORED_LABEL
-    with _vocabulary_at(model, asked):
+    with _vocabulary_at(model, asked, batch["attention_mask"].bool()):
         logits = logits_of(head, model(**batch), batch["attention_mask"])
     return logits if logits.dim() == 2 else logits[asked], gold[asked]
 
 
 @contextmanager
-def _vocabulary_at(model: Any, asked: torch.Tensor) -> Iterator[None]:
+def _vocabulary_at(model: Any, asked: torch.Tensor, there: torch.Tensor) -> Iterator[None]:
     """Give the layer that scores the vocabulary only the tokens asked for. Each is scored by itself, so the result is
-    the same. A model that does not say which layer that is scores them all."""
+    the same. A model that does not say which layer that is scores them all.
+
+    asked, there: (rows, longest), the second False where a batch pads. A model freed of padding has states (1, tokens).
+    """
     layer = getattr(model, "module", model).get_output_embeddings()
     if layer is None:
         yield
         return
-    hook = layer.register_forward_pre_hook(lambda _, inputs: (inputs[0][asked], *inputs[1:]))
+
+    def pick(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        states = inputs[0]
+        return states[asked if states.shape[:2] == asked.shape else asked[there][None]], *inputs[1:]
+
+    hook = layer.register_forward_pre_hook(pick)
     try:
         yield
     finally:

@@ -27,7 +27,7 @@ def anatomy(model: nn.Module) -> Anatomy:
     above those of the encoder. A head that shares its weights with the embeddings counts as embeddings.
     """
     base: Any = getattr(model, "base_model", model)
-    layers = [layer for stack in _stacks(base) for layer in stack]
+    layers = [layer for stack in stacks(base) for layer in stack]
     found = {parameter: number for number, layer in enumerate(layers, 1) for parameter in _parameters(layer)}
     embeddings = set(_embeddings(base))
     depth = {
@@ -37,7 +37,7 @@ def anatomy(model: nn.Module) -> Anatomy:
     return Anatomy(len(layers), depth)
 
 
-def _stacks(base: nn.Module) -> list[list[list[nn.Module]]]:
+def stacks(base: nn.Module) -> list[list[list[nn.Module]]]:
     """The stacks of layers of a base model. The outermost ModuleLists of one parent are one stack: where a model keeps
     attention and feed-forward in lists side by side (XLM), a layer is what has the same number in each."""
     lists: list[tuple[str, nn.ModuleList]] = []

@@ -2,7 +2,7 @@
 
 config.json model.safetensors tokenizer.json ...   as transformers reads them
 adapter_config.json adapter_model.safetensors      in place of model.safetensors, as peft reads them
-tuneline.json                                      task, labels, max_length; of an adapter its base
+tuneline.json                                      task, labels, max_length, bf16; of an adapter its base
 MLmodel requirements.txt code/                     as MLflow reads and serves them
 README.md                                          model card: a short one, which register replaces (card.py)
 """
@@ -34,7 +34,8 @@ def complete(folder: Path, params: Sections, task: Task, labels: list[str], voca
         if (vocabulary / name).is_file():
             shutil.copyfile(vocabulary / name, folder / name)
     facts: dict[str, Any] = {
-        "task": task.model_dump(mode="json"), "labels": labels, "max_length": params.tokenize.max_length
+        "task": task.model_dump(mode="json"), "labels": labels, "max_length": params.tokenize.max_length,
+        "bf16": training["bf16"],
     }  # fmt: skip
     if is_adapter(folder):
         facts["base"] = asdict(Base(checkpoint.name, params.model.revision, checkpoint.sha256))

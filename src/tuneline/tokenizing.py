@@ -58,6 +58,12 @@ def encode(
     lengths: Lengths,
 ) -> list[list[Feature]]:
     """Features of at most max_length tokens, by row. The lengths of the whole texts are noted on the way."""
+    if task.is_one_text and all(has_one_text(task, row) for row in rows):
+        task.limit(tokenizer, max_length)
+        counting = Counting(tokenizer)
+        features = task.encode(counting, rows, labels)
+        lengths.add(counting.lengths)
+        return [[feature] for feature in features]
     tokenizer.no_truncation()
     found = [[feature] for feature in task.encode(tokenizer, rows, labels)]
     limits = {"input_ids": max_length, **limits_of(task)}
@@ -72,6 +78,27 @@ def encode(
         for i, features in zip(long, by_row(task.encode(tokenizer, [rows[i] for i in long], labels)), strict=True):
             found[i] = features
     return found
+
+
+def has_one_text(task: Task, row: Row) -> bool:
+    return sum(bool(row.get(name)) for name in task.texts) <= 1
+
+
+class Counting:
+    """A tokenizer that cuts, and knows how long each text was. What it cuts off comes in pieces with special tokens of
+    their own. Where in a text a token stands, it does not tell, which makes it a third faster."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer, self.special = tokenizer, tokenizer.num_special_tokens_to_add(False)
+        self.lengths: list[int] = []  # in tokens, special tokens included
+
+    def encode_batch(self, input: Sequence[str], **options: Any) -> Sequence[Any]:
+        encodings: Sequence[Any] = self.tokenizer.encode_batch_fast(input, **options)
+        self.lengths += [len(each) + sum(len(cut) - self.special for cut in each.overflowing) for each in encodings]
+        return encodings
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tokenizer, name)
 
 
 def asked_lengths(task: Task, max_length: int) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Fine-tuning: a model and features in, the best weights and their learning curve out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,22 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
-from tuneline import packing
+from tuneline import packing, padding_free
 from tuneline.adapters import merged
 from tuneline.batching import collator
+from tuneline.dropout import make_cheap
 from tuneline.examples import Examples, Split, TellEpoch
 from tuneline.inference import Predictor
 from tuneline.likelihoods import scored
+from tuneline.log import report
 from tuneline.losses import BALANCED, DIVERGENCES, LOSSES, Shape, terms
+from tuneline.memory import keep_memory
 from tuneline.optimization import in_base, parameter_groups
 from tuneline.params import Regularization, Train
+from tuneline.precision import has_bf16
 from tuneline.regularization import Replay, check, held_back
 from tuneline.tasks.base import Feature, Head, Task
+from tuneline.vocabulary_in_use import in_use
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class Trained:
     history: list[dict[str, float]]
     steps: int
     best: dict[str, float]  # validation scores of the weights that were kept; empty without validation
+    bf16: bool  # whether it was computed in bfloat16
 
 
 def fine_tune(
@@ -56,54 +63,79 @@ def fine_tune(
     """
     if task.packed and max_length is not None:
         train = packing.blocks(train[0], max_length, whole=True), train[1]
-    if params.threads:
-        torch.set_num_threads(params.threads)
+    _compute_alike(params.threads)
+    watching, head = bool(validation[0]), task.head(labels)
+    bf16 = has_bf16() if params.bf16 is None else params.bf16
+    with _sped_up(model, head, params, train[0]):
+        examples = Examples(train, task, labels, tokenizer, params.augmentation, params.seed)
+        last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+        metric = params.metric_for_best_model or task.metric_in_training
+        greater_is_better = task.metrics.get(metric, False)
+        check(model, head, params.regularization)
+        stop_early = EarlyStoppingCallback(params.early_stopping_patience, params.early_stopping_threshold)
+        trainer = _Trainer(
+            task=task,
+            labels=labels,
+            head=head,
+            shape=_shape(params, train[0], head, len(labels)),
+            tokenizer=tokenizer,
+            validation=validation,
+            max_length=max_length,
+            regularization=params.regularization,
+            replay=_replay(model, task, labels, tokenizer, params, max_length),
+            model=model,
+            args=_arguments(params, checkpoints, metric, watching, greater_is_better=greater_is_better, bf16=bf16),
+            train_dataset=examples,
+            eval_dataset=validation[0] if watching else None,
+            data_collator=collator(model, head),
+            callbacks=[
+                TellEpoch(examples),
+                _LogEpochs(),
+                *held_back(model, params.regularization),
+                *callbacks,
+                *([stop_early] if watching else []),
+            ],
+        )
+        if last and _had_ended(Path(last)):  # the Trainer looks only after another step, which would change the result
+            trainer.args.num_train_epochs, trainer.args.max_steps = 0, -1
+        trainer.train(resume_from_checkpoint=last)
+        history = [  # sorted as a checkpoint has them, or files of a resumed run would have other bytes
+            dict(sorted(point.items())) for point in trainer.state.log_history if "train_runtime" not in point
+        ]
+        best = _best(history, metric, task)
+        plain = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+        model = merged(plain) if params.lora is not None and params.lora.merge else plain
+        if watching and task.fits:
+            predictor = Predictor(task, labels, model, tokenizer, max_length, bf16=bf16)
+            outputs = predictor.outputs(validation[0], params.per_device_eval_batch_size)
+            task = task.fitted(outputs, *validation, labels)
+            scores = task.score(task.decode(outputs, *validation, labels), validation[1], labels).metrics
+            best |= {name: value for name, value in scores.items() if name != "loss"}  # which stays that of training
+    return Trained(model, task, history, trainer.state.global_step, best, bf16)
+
+
+def _compute_alike(threads: int | None) -> None:
+    """The same inputs give the same bytes."""
+    if threads:
+        torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    examples = Examples(train, task, labels, tokenizer, params.augmentation, params.seed)
-    watching = bool(validation[0])
-    last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-    metric = params.metric_for_best_model or task.metric_in_training
-    head = task.head(labels)
-    check(model, head, params.regularization)
-    stop_early = EarlyStoppingCallback(params.early_stopping_patience, params.early_stopping_threshold)
-    trainer = _Trainer(
-        task=task,
-        labels=labels,
-        head=head,
-        shape=_shape(params, train[0], head, len(labels)),
-        tokenizer=tokenizer,
-        validation=validation,
-        max_length=max_length,
-        regularization=params.regularization,
-        replay=_replay(model, task, labels, tokenizer, params, max_length),
-        model=model,
-        args=_arguments(params, checkpoints, metric, watching, greater_is_better=task.metrics.get(metric, False)),
-        train_dataset=examples,
-        eval_dataset=validation[0] if watching else None,
-        data_collator=collator(model, head),
-        callbacks=[
-            TellEpoch(examples),
-            _LogEpochs(),
-            *held_back(model, params.regularization),
-            *callbacks,
-            *([stop_early] if watching else []),
-        ],
-    )
-    if last and _had_ended(Path(last)):  # the Trainer looks only after another step, which would change the result
-        trainer.args.num_train_epochs, trainer.args.max_steps = 0, -1
-    trainer.train(resume_from_checkpoint=last)
-    history = [  # sorted as a checkpoint has them, or files of a resumed run would have other bytes
-        dict(sorted(point.items())) for point in trainer.state.log_history if "train_runtime" not in point
-    ]
-    best = _best(history, metric, task)
-    model = merged(trainer.model) if params.lora is not None and params.lora.merge else trainer.model
-    if watching and task.fits:
-        predictor = Predictor(task, labels, model, tokenizer, max_length)
-        outputs = predictor.outputs(validation[0], params.per_device_eval_batch_size)
-        task = task.fitted(outputs, *validation, labels)
-        scores = task.score(task.decode(outputs, *validation, labels), validation[1], labels).metrics
-        best |= {name: value for name, value in scores.items() if name != "loss"}  # which stays that of training
-    return Trained(model, task, history, trainer.state.global_step, best)
+    filling: Any = torch.utils.deterministic
+    filling.fill_uninitialized_memory = False  # with NaN, so that a read of it shows; that costs a tenth of the time
+    keep_memory()
+
+
+@contextmanager
+def _sped_up(model: Any, head: Head, params: Train, features: Sequence[Feature]) -> Iterator[None]:
+    """What makes the steps quick and changes no more of the result than its rounding."""
+    make_cheap(model)
+    rereads = params.augmentation.is_on or params.regularization.replay is not None  # then any token may come
+    with ExitStack() as parts:
+        if head.answers == "logits" and not rereads:
+            parts.enter_context(in_use(model, features))
+        if params.padding_free:
+            why_not = parts.enter_context(padding_free.freed(model, head))
+            report("fine-tune", f"batches are padded: {why_not}" if why_not else "batches run without padding")
+        yield
 
 
 def _had_ended(checkpoint: Path) -> bool:
@@ -180,7 +212,7 @@ class _Trainer(Trainer):
             counts.append(terms(gold))
 
         features, rows = self.validation
-        predictor = Predictor(self.task, self.labels, self.model, self.tokenizer, self.max_length)
+        predictor = Predictor(self.task, self.labels, self.model, self.tokenizer, self.max_length, bf16=self.args.bf16)
         batch_size = self.args.per_device_eval_batch_size
         scores: dict[str, float] = {}
         if self.head.answers == "texts" and self.args.metric_for_best_model == "loss":
@@ -218,12 +250,13 @@ def _shape(params: Train, features: Sequence[Feature], head: Head, labels: int) 
 
 
 def _arguments(
-    params: Train, checkpoints: Path, metric: str, watching: bool, *, greater_is_better: bool
+    params: Train, checkpoints: Path, metric: str, watching: bool, *, greater_is_better: bool, bf16: bool
 ) -> TrainingArguments:
     strategy = "epoch" if watching else "no"
     return TrainingArguments(
         output_dir=str(checkpoints),
         **params.training_arguments(),
+        bf16=bf16,
         eval_strategy=strategy,
         save_strategy="epoch",
         save_total_limit=2,

@@ -410,7 +410,7 @@ def saved(predictor: Predictor, case: dict[str, Any], checkpoint: Path, folder: 
     """A whole model folder, as fine-tune writes it."""
     params = Sections(check_params(document(case, checkpoint)), ("task", "model", "tokenize", "train"))
     found = find_checkpoint(params.model)
-    record = {"best": {}, "train_rows": 8, "steps": 0, "inputs_digest": "0" * 64}
+    record = {"best": {}, "train_rows": 8, "steps": 0, "inputs_digest": "0" * 64, "bf16": False}
     save_model(predictor.model, folder, found)
     packaging.complete(folder, params, predictor.task, predictor.labels, checkpoint, found, record)
     return folder

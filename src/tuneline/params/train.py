@@ -44,8 +44,11 @@ class Train(Section):
     """Share of the target that is spread over all labels."""
     train_sampling_strategy: Literal["group_by_length", "random"] = "group_by_length"
     """group_by_length puts rows of like length into a batch, which saves padding."""
-    bf16: bool = False
-    """Compute in bfloat16, keep the weights in float32."""
+    bf16: bool | None = None
+    """Compute in bfloat16, keep the weights in float32. null does so where the processor has instructions for it."""
+    padding_free: bool = True
+    """Run the rows of a batch one after another in place of padding them, where a probe shows that the checkpoint
+    computes the same so."""
     seed: int = Field(0, ge=0, le=2**32 - 1)
     """Seed of the head's weights, the order of rows, dropout and augmentation."""
     seeds: list[Annotated[int, Field(ge=0, le=2**32 - 1)]] | None = Field(None, min_length=2)
@@ -73,8 +76,9 @@ class Train(Section):
     regularization: Regularization = Regularization()
 
     OWN: ClassVar = frozenset(
-        {"early_stopping_patience", "early_stopping_threshold", "metric_for_best_model", "class_weights", "threads",
-         "device", "label_smoothing_factor", "seeds", "augmentation", "lora", "regularization"}
+        {"bf16", "padding_free", "early_stopping_patience", "early_stopping_threshold", "metric_for_best_model",
+         "class_weights", "threads", "device", "label_smoothing_factor", "seeds", "augmentation", "lora",
+         "regularization"}
     )  # fmt: skip
 
     @model_validator(mode="after")

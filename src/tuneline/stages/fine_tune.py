@@ -72,6 +72,7 @@ def run(params: Sections) -> None:
         "train_rows": len(train[1]),
         "validation_rows": len(validation[1]),
         "best": trained.best,
+        "bf16": trained.bf16,
         "checkpoint": checkpoint.name,
         "checkpoint_sha256": checkpoint.sha256,
         **of_seeds,

@@ -29,6 +29,7 @@ class TextTask(PushedTask):
         "label": Column("the gold label, list of labels, or number", kind="label"),
     }
     texts: ClassVar = {"text": columns["text"], "text_pair": columns["text_pair"]}
+    is_one_text: ClassVar = True
     gold_options: ClassVar = ("problem_type",)
     edited: ClassVar = ("text", "text_pair")
 
