@@ -92,8 +92,10 @@ class Counting:
         self.tokenizer, self.special = tokenizer, tokenizer.num_special_tokens_to_add(False)
         self.lengths: list[int] = []  # in tokens, special tokens included
 
-    def encode_batch(self, input: Sequence[str], **options: Any) -> Sequence[Any]:
-        encodings: Sequence[Any] = self.tokenizer.encode_batch_fast(input, **options)
+    def encode_batch(
+        self, input: Sequence[Any], is_pretokenized: bool = False, add_special_tokens: bool = True
+    ) -> Sequence[Any]:
+        encodings: Sequence[Any] = self.tokenizer.encode_batch_fast(input, is_pretokenized, add_special_tokens)
         self.lengths += [len(each) + sum(len(cut) - self.special for cut in each.overflowing) for each in encodings]
         return encodings
 
