@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: run test lint check-types check-imports constraints schema docs clean
+.PHONY: run test bench bench-full lint check-types check-imports constraints schema docs clean
 
 run: .venv/installed
 	dvc repro
@@ -15,6 +15,13 @@ run: .venv/installed
 
 test: .venv/installed lint check-types check-imports
 	pytest --numprocesses 2 --dist loadgroup
+
+# Where the public sets are: TUNELINE_DATA, see benchmarks/bench.py.
+bench: .venv/installed
+	python benchmarks/bench.py
+
+bench-full: .venv/installed
+	python benchmarks/bench.py --full
 
 lint: .venv/installed
 	ruff check .

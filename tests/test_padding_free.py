@@ -131,6 +131,14 @@ def test_a_row_depends_on_no_other_one() -> None:
     assert not torch.equal(before[1], after[1])
 
 
+def test_a_batch_with_an_empty_row_is_read_with_its_padding() -> None:
+    model, inputs = small("gpt2", WRITES), batch()
+    inputs["attention_mask"][2] = 0
+    expected = logits(model, WRITES, inputs)
+    with freed(model, WRITES):
+        torch.testing.assert_close(logits(model, WRITES, inputs), expected)
+
+
 @pytest.mark.parametrize("scores", [1, 300, 10**9])
 def test_however_the_rows_are_cut_into_chunks_attention_is_the_same(
     scores: int, monkeypatch: pytest.MonkeyPatch

@@ -1,6 +1,7 @@
 """Fine-tuning on a toy model: it learns, it stops, it goes on, and it says the truth about itself."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tuneline.inference import Predictor
 from tuneline.losses import balanced
 from tuneline.modelling import initial_model
 from tuneline.params import Model, Train
+from tuneline.resuming import last_whole
 from tuneline.tasks import task_class
 from tuneline.training import Trained, fine_tune
 
@@ -81,6 +83,56 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_weights(toy_checkpoint: Pa
     resumed = train(toy_checkpoint, tmp_path / "cut")
     assert torch.equal(weights(whole), weights(resumed))
     assert curves.from_history(whole.history) == curves.from_history(resumed.history)
+
+
+def cut_short(checkpoint: Path) -> None:
+    (checkpoint / "sealed.json").unlink()
+    (checkpoint / "rng_state.pth").unlink()
+
+
+def without_optimizer(checkpoint: Path) -> None:
+    (checkpoint / "optimizer.pt").unlink()
+
+
+def with_a_flipped_bit(checkpoint: Path) -> None:
+    weights = checkpoint / "model.safetensors"
+    flipped = bytearray(weights.read_bytes())
+    flipped[-1] ^= 1
+    weights.write_bytes(bytes(flipped))
+
+
+@pytest.mark.parametrize("harm", [cut_short, without_optimizer, with_a_flipped_bit])
+def test_a_checkpoint_that_is_not_whole_is_told_and_the_one_before_it_taken(
+    toy_checkpoint: Path, tmp_path: Path, harm: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = train(toy_checkpoint, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(toy_checkpoint, tmp_path / "cut", [Stop(21)])
+    harm(tmp_path / "cut/checkpoint-16")
+    assert last_whole(tmp_path / "cut") == tmp_path / "cut/checkpoint-8"
+    assert "checkpoint-16" in capsys.readouterr().err
+    assert not (tmp_path / "cut/checkpoint-16").exists()
+    resumed = train(toy_checkpoint, tmp_path / "cut")
+    assert torch.equal(weights(whole), weights(resumed))
+    assert curves.from_history(whole.history) == curves.from_history(resumed.history)
+
+
+def test_without_any_whole_checkpoint_training_begins_again(toy_checkpoint: Path, tmp_path: Path) -> None:
+    whole = train(toy_checkpoint, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(toy_checkpoint, tmp_path / "cut", [Stop(21)])
+    for checkpoint in (tmp_path / "cut").iterdir():
+        without_optimizer(checkpoint)
+    assert torch.equal(weights(whole), weights(train(toy_checkpoint, tmp_path / "cut")))
+
+
+def test_a_checkpoint_whose_best_weights_are_broken_is_none_to_go_on_from(toy_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(toy_checkpoint, tmp_path, [Stop(60)], num_train_epochs=20, learning_rate=1e-9)  # the first is the best
+    before = sorted(each.name for each in tmp_path.iterdir())
+    assert before == ["checkpoint-56", "checkpoint-8"]
+    with_a_flipped_bit(tmp_path / "checkpoint-8")
+    assert last_whole(tmp_path) is None
 
 
 @pytest.mark.parametrize("params", [{}, {"early_stopping_patience": 1}, {"max_steps": 21}])

@@ -48,14 +48,14 @@ class Predictor:
         facts = json.loads((folder / "tuneline.json").read_text(encoding="utf-8"))
         task = task_class(facts["task"]["name"]).model_validate(facts["task"])
         head = task.head(facts["labels"])
-        model = load_model(folder, head.auto_class, facts)
-        padding_free.free(model, head)
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.no_padding()
         task.limit(tokenizer, facts["max_length"])
         device = "cuda" if torch.cuda.is_available() else "cpu"
+        model = load_model(folder, head.auto_class, facts).to(device)
+        padding_free.free(model, head)
         bf16 = facts.get("bf16", False) and has_bf16()
-        return cls(task, facts["labels"], model.to(device), tokenizer, facts["max_length"], bf16=bf16)
+        return cls(task, facts["labels"], model, tokenizer, facts["max_length"], bf16=bf16)
 
     def predict(self, rows: Sequence[Row]) -> list[Prediction]:
         """One prediction per row of raw columns (gold, if there, is not looked at). No row sees another."""

@@ -119,7 +119,8 @@ def attention(
     if options.get("sliding_window") is not None:
         raise NotImplementedError("attention within a sliding window")
     heads = query.shape[1]
-    key, value = (states.repeat_interleave(heads // states.shape[1], dim=1) for states in (key, value))
+    if key.shape[1] < heads:  # a key for several queries each
+        key, value = (states.repeat_interleave(heads // states.shape[1], dim=1) for states in (key, value))
     query = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))
     p, causal = dropout if module.training else 0.0, bool(getattr(module, "is_causal", False))
@@ -160,6 +161,7 @@ class PaddingFree:
     def __init__(self, model: Any, head: Head) -> None:
         self.model, self.head = inner(model), head
         self.last: Any = last_layer(self.model) if reads_first_token(self.model) else None
+        self.first_position = first_position(self.model)
         self.before = self.model.config._attn_implementation
         self.model.set_attn_implementation(ATTENTION)
         self.handles = [
@@ -188,8 +190,10 @@ class PaddingFree:
             return None  # no batch of a collator: a step of generate, say
         mask = batch["attention_mask"].bool()
         rows = Rows(mask.sum(dim=1).tolist(), mask.device)
+        if not all(rows.lengths):
+            return None  # an empty row has no first token
         flat = {name: batch[name][mask][None] for name in batch if name != "attention_mask"}
-        positions = (rows.within + first_position(self.model))[None]
+        positions = (rows.within + self.first_position)[None]
         options = {"use_cache": False} if getattr(self.model.config, "use_cache", None) else {}
         return args, {**flat, "position_ids": positions, "rows": rows, **options}
 

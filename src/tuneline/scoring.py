@@ -24,6 +24,7 @@ from tuneline.errors import DataError, PipelineError, TrackingError
 from tuneline.inference import Predictor
 from tuneline.inputs import InputFile, Texts, has_text, texts_digest, texts_of
 from tuneline.log import report, warn
+from tuneline.memory import keep_memory
 from tuneline.observations import SCHEMA, Observation, observe, sample
 from tuneline.parquet import BATCH_ROWS, schema_of, write_rows
 from tuneline.parts import Manifest
@@ -71,6 +72,7 @@ def _score(version: ModelVersion, file: InputFile, output: Path, manifest: Manif
     """Write the parts that are not there yet. The input is read to its end before the first prediction, so that
     what is broken in it shows at once."""
     devices.lease("score", "auto")
+    keep_memory()
     predictor = load_version(version)
     schema = next(file.batches()).schema
     columns = file.text_columns(schema, predictor.task, manifest.columns)

@@ -16,8 +16,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from tuneline import packing, padding_free
 from tuneline.adapters import merged
@@ -33,6 +32,7 @@ from tuneline.optimization import in_base, parameter_groups
 from tuneline.params import Regularization, Train
 from tuneline.precision import has_bf16
 from tuneline.regularization import Replay, check, held_back
+from tuneline.resuming import last_whole, seal, state_of
 from tuneline.tasks.base import Feature, Head, Task
 from tuneline.vocabulary_in_use import in_use
 
@@ -68,7 +68,7 @@ def fine_tune(
     bf16 = has_bf16() if params.bf16 is None else params.bf16
     with _sped_up(model, head, params, train[0]):
         examples = Examples(train, task, labels, tokenizer, params.augmentation, params.seed)
-        last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+        last = last_whole(checkpoints)
         metric = params.metric_for_best_model or task.metric_in_training
         greater_is_better = task.metrics.get(metric, False)
         check(model, head, params.regularization)
@@ -96,9 +96,9 @@ def fine_tune(
                 *([stop_early] if watching else []),
             ],
         )
-        if last and _had_ended(Path(last)):  # the Trainer looks only after another step, which would change the result
+        if last and _had_ended(last):  # the Trainer looks only after another step, which would change the result
             trainer.args.num_train_epochs, trainer.args.max_steps = 0, -1
-        trainer.train(resume_from_checkpoint=last)
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
         history = [  # sorted as a checkpoint has them, or files of a resumed run would have other bytes
             dict(sorted(point.items())) for point in trainer.state.log_history if "train_runtime" not in point
         ]
@@ -127,6 +127,8 @@ def _compute_alike(threads: int | None) -> None:
 @contextmanager
 def _sped_up(model: Any, head: Head, params: Train, features: Sequence[Feature]) -> Iterator[None]:
     """What makes the steps quick and changes no more of the result than its rounding."""
+    if torch.cuda.is_available():
+        model.to("cuda")  # what is tried must be what runs
     make_cheap(model)
     rereads = params.augmentation.is_on or params.regularization.replay is not None  # then any token may come
     with ExitStack() as parts:
@@ -140,9 +142,8 @@ def _sped_up(model: Any, head: Head, params: Train, features: Sequence[Feature])
 
 def _had_ended(checkpoint: Path) -> bool:
     """Whether training had come to its end with this checkpoint: all steps done, or stopped early."""
-    state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
-    control = state.stateful_callbacks[TrainerControl.__name__]
-    ended: bool = control["args"]["should_training_stop"]
+    callbacks: Any = state_of(checkpoint).stateful_callbacks
+    ended: bool = callbacks[TrainerControl.__name__]["args"]["should_training_stop"]
     return ended
 
 
@@ -181,6 +182,11 @@ class _Trainer(Trainer):
         again, asked = scored(self.head, model, inputs, gold)
         mean = (total + self.sum_of_losses(again.float(), asked, self.shape)) / 2
         return mean + self.regularization.r_drop_alpha * DIVERGENCES[self.head.loss](logits, again.float(), asked)
+
+    def _save_checkpoint(self, *arguments: Any) -> None:
+        super()._save_checkpoint(*arguments)
+        if self.args.should_save:
+            seal(Path(self._get_output_dir(trial=None)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW. With layer-wise rates, or a pull to the start in place of weight decay, the groups are ours."""

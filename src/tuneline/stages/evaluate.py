@@ -17,6 +17,7 @@ from tuneline.digests import digest, file_digest
 from tuneline.inference import Predictor
 from tuneline.layout import split_file, staged
 from tuneline.log import report
+from tuneline.memory import keep_memory
 from tuneline.metrics.resampling import intervals
 from tuneline.params import Sections
 from tuneline.parquet import read_batches, read_rows, write_rows
@@ -30,6 +31,7 @@ PLACE = ("row", "file", "line")  # where a row stands: its number, and its place
 
 def run(params: Sections) -> None:
     devices.lease("evaluate", params.train.device)
+    keep_memory()
     predictor = Predictor.load(layout.MODEL)
     task, labels = predictor.task, predictor.labels
     behaviour.check(params.evaluate.behaviour, task, labels)

@@ -1,0 +1,109 @@
+"""Where the seconds of `dvc repro` go, stage by stage: imports, work, and what stands around it.
+
+    python benchmarks/waterfall.py
+
+Clones the checkout into a temporary folder, runs `dvc repro` on the sample there, and then each stage again by itself,
+with clocks on what is work: tokenizing, Trainer.train, the model's predictions. Prints a Markdown table. The rest of
+the wall clock is the cost of the pipeline: Python, imports, DVC, MLflow, checks, report.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from tuneline.cli import STAGES
+
+ROOT = Path(__file__).resolve().parent.parent
+WORK = {  # stage → what of it is work: module, and the name of a function or of a method there
+    "tokenize": [("tuneline.tokenizing", "encode")],
+    "fine-tune": [("transformers", "Trainer.train")],
+    "evaluate": [("tuneline.inference", "Predictor.outputs"), ("tuneline.inference", "Predictor.predict")],
+}
+
+
+def timed(function: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
+    """The outermost calls alone count."""
+    depth = [0]
+
+    def called(*args: Any, **options: Any) -> Any:
+        depth[0] += 1
+        started = time.perf_counter()
+        try:
+            return function(*args, **options)
+        finally:
+            depth[0] -= 1
+            if not depth[0]:
+                spent.append(time.perf_counter() - started)
+
+    return called
+
+
+def one_stage(name: str, born: float) -> None:
+    """Run a stage in this process; print its seconds."""
+    read_params = import_module("tuneline.params").read_params
+    module = import_module(STAGES[name])
+    spent: list[float] = []
+    for home, path in WORK.get(name, []):
+        owner: Any = import_module(home)
+        *classes, function = path.split(".")
+        for each in classes:
+            owner = getattr(owner, each)
+        wrapped = timed(getattr(owner, function), spent)
+        setattr(owner, function, wrapped)
+        if hasattr(module, function):  # imported by name
+            setattr(module, function, wrapped)
+    imported = time.time()
+    module.run(read_params(*module.SECTIONS))
+    print(json.dumps({"imports": imported - born, "work": sum(spent), "all": time.time() - born}))
+
+
+def run(command: list[str], project: Path) -> str:
+    env = {
+        **os.environ,
+        "DVC_NO_ANALYTICS": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONPATH": str(project / "src"),
+    }
+    return subprocess.run(command, cwd=project, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stage", choices=list(STAGES), help="of one process")
+    parser.add_argument("--born", type=float, help="when that process was started, in seconds")
+    options = parser.parse_args()
+    if options.stage:
+        one_stage(options.stage, options.born)
+        return
+    with tempfile.TemporaryDirectory(prefix="tuneline-waterfall-") as folder:
+        project = Path(folder) / "project"
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(project)], check=True)
+        started = time.perf_counter()
+        run(["dvc", "repro"], project)
+        whole = time.perf_counter() - started
+        subprocess.run(["rm", "-rf", str(project / ".tuneline")], check=True)  # or fine-tune takes its last checkpoint
+        found = {}
+        for stage in STAGES:
+            command = [sys.executable, __file__, "--stage", stage, "--born", str(time.time())]
+            found[stage] = json.loads(run(command, project).splitlines()[-1])
+    print("| stage | Python and imports, s | work, s | the rest, s | all, s |\n|---|---|---|---|---|")
+    for stage, each in found.items():
+        rest = each["all"] - each["imports"] - each["work"]
+        print(f"| {stage} | {each['imports']:.1f} | {each['work']:.1f} | {rest:.1f} | {each['all']:.1f} |")
+    stages, work = (sum(each[key] for each in found.values()) for key in ("all", "work"))
+    print(f"| DVC, between the stages | | | {whole - stages:.1f} | {whole - stages:.1f} |")
+    print(
+        f"\n`dvc repro`: {whole:.1f} s, of which {work:.1f} s are work and {whole - work:.1f} s the pipeline around it."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Checkpoints of a training that can be trusted. A checkpoint is sealed once it is whole: with the digest of each file.
+
+    checkpoint-40/model.safetensors optimizer.pt ... sealed.json
+
+One that is cut short, or has rotted on the disk, is told of and removed, and training goes on from the one before it.
+Without a file the Trainer would go on with other weights, and say nothing.
+"""
+
+import json
+from pathlib import Path
+
+from transformers import TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from tuneline import host
+from tuneline.digests import file_digest
+from tuneline.log import warn
+
+SEAL = "sealed.json"
+
+
+def seal(checkpoint: Path) -> None:
+    """Write the digest of every file of a checkpoint that is whole."""
+    place = checkpoint / f".{SEAL}"
+    place.write_text(json.dumps(_digests(checkpoint), indent=2) + "\n", encoding="utf-8")
+    place.rename(checkpoint / SEAL)
+
+
+def last_whole(checkpoints: Path) -> Path | None:
+    """The newest checkpoint to go on from. Those that are broken, or whose best one is, are removed with a warning."""
+    for checkpoint in sorted(checkpoints.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=_step, reverse=True):
+        problem = _problem(checkpoint)
+        if problem is None:
+            return checkpoint
+        warn(
+            "fine-tune", f"{checkpoint}: {problem}. It is removed, and training goes on from the one before it, if any"
+        )
+        host.remove(checkpoint)
+    return None
+
+
+def state_of(checkpoint: Path) -> TrainerState:
+    return TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _problem(checkpoint: Path) -> str | None:
+    """What keeps training from going on from here, in words."""
+    problem = _broken(checkpoint)
+    if problem is not None:
+        return problem
+    best = state_of(checkpoint).best_model_checkpoint
+    if best is None or Path(best).name == checkpoint.name:
+        return None
+    problem = _broken(checkpoint.parent / Path(best).name)
+    return None if problem is None else f"its best weights so far are in {Path(best).name}, and there {problem}"
+
+
+def _broken(checkpoint: Path) -> str | None:
+    if not (checkpoint / SEAL).is_file():
+        return "saving it was cut short"
+    sealed, found = json.loads((checkpoint / SEAL).read_text(encoding="utf-8")), _digests(checkpoint)
+    missing, other = sorted(sealed.keys() - found.keys()), [name for name in sealed if found.get(name) != sealed[name]]
+    if missing:
+        return f"{', '.join(missing)} is missing"
+    return f"{', '.join(other)} has other bytes than were saved" if other else None
+
+
+def _digests(checkpoint: Path) -> dict[str, str]:
+    files = sorted(file for file in checkpoint.rglob("*") if file.is_file() and file.name not in (SEAL, f".{SEAL}"))
+    return {file.relative_to(checkpoint).as_posix(): file_digest(file) for file in files}
