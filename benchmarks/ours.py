@@ -1,20 +1,24 @@
 """tuneline's fine-tune stage in the current project, as `dvc repro` runs it, and the quality of its model on test.
 
-    python benchmarks/ours.py [METRIC]
+    python benchmarks/ours.py [METRIC] [--without LEVER]
 
 METRIC is one of the task's; without it the quality is the loss in nats a labelled token. Prints one JSON line as the
-peers do. The seconds are those of Trainer.train, checkpoints included.
+peers do. The seconds are those of Trainer.train, checkpoints included. `--without` leaves out a part of what makes it
+quick, for levers.py.
 """
 
+import argparse
 import json
-import sys
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
+from torch.nn import functional
 from transformers import Trainer
 
-from tuneline import layout, packing
+from tuneline import dropout, layout, packing, padding_free, training
 from tuneline.inference import Predictor
 from tuneline.layout import split_file
 from tuneline.losses import LOSSES, Shape, terms
@@ -50,12 +54,43 @@ def quality(metric: str | None) -> float:
     return sum(loss for loss, _ in found) / sum(count for _, count in found)
 
 
+def put(owner: Any, name: str, value: Any) -> Callable[[], None]:
+    return lambda: setattr(owner, name, value)
+
+
+def torchs_dropout() -> None:
+    for owner in (dropout, padding_free):
+        put(owner, "dropout", functional.dropout)()
+
+
+def filling(threads: int | None) -> None:
+    """As training._compute_alike, but that torch fills fresh memory, as deterministic algorithms have it do."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    training.keep_memory()
+
+
+LEVERS: dict[str, Callable[[], None]] = {
+    "no padding": put(training.padding_free, "freed", lambda *_: nullcontext("it was left out")),
+    "bfloat16": put(training, "has_bf16", lambda: False),
+    "last layer where the head reads": put(padding_free, "is_as_berts", lambda _: False),
+    "dropout by bytes": torchs_dropout,
+    "embeddings in use": put(training, "in_use", lambda *_: nullcontext()),
+    "allocator that keeps": put(training, "keep_memory", lambda: None),
+    "fresh memory left as it is": put(training, "_compute_alike", filling),
+}
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("metric", nargs="?")
+    parser.add_argument("--without", choices=list(LEVERS))
+    options = parser.parse_args()
+    if options.without:
+        LEVERS[options.without]()
     Trainer.train = timed  # type: ignore[method-assign]
     fine_tune.run(read_params(*fine_tune.SECTIONS))
     record = json.loads(layout.TRAINING.read_text(encoding="utf-8"))
-    metric = sys.argv[1] if len(sys.argv) > 1 else None
-    facts = {"train_seconds": round(seconds[0], 2), "quality": quality(metric), "steps": record["steps"]}
+    facts = {"train_seconds": round(seconds[0], 2), "quality": quality(options.metric), "steps": record["steps"]}
     print(json.dumps(facts))
 
 

@@ -1,6 +1,9 @@
 """Fine-tuning on a toy model: it learns, it stops, it goes on, and it says the truth about itself."""
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
+from tests.conftest import ROOT
 from tuneline import curves
 from tuneline.checkpoints import find_checkpoint, load_tokenizer
 from tuneline.examples import Split
@@ -36,7 +40,13 @@ def split(checkpoint: Path, count: int, start: int = 0) -> Split:
 
 def train(checkpoint: Path, folder: Path, callbacks: list[TrainerCallback] | None = None, **params: Any) -> Trained:
     found = find_checkpoint(Model(checkpoint=str(checkpoint)))
-    defaults = {"learning_rate": 0.005, "num_train_epochs": 8, "per_device_train_batch_size": 8, "threads": 1}
+    defaults = {
+        "learning_rate": 0.005,
+        "num_train_epochs": 8,
+        "per_device_train_batch_size": 8,
+        "threads": 1,
+        "bf16": False,
+    }
     values = {**defaults, "early_stopping_patience": 8, **params}
     model = initial_model(found, TASK.head(LABELS), Model(dropout=0.1), seed=0)
     return fine_tune(
@@ -133,6 +143,37 @@ def test_a_checkpoint_whose_best_weights_are_broken_is_none_to_go_on_from(toy_ch
     assert before == ["checkpoint-56", "checkpoint-8"]
     with_a_flipped_bit(tmp_path / "checkpoint-8")
     assert last_whole(tmp_path) is None
+
+
+TOLD_TO_END = """
+import os, signal, sys
+from pathlib import Path
+from transformers import TrainerCallback
+from tests.test_training import train
+
+class Told(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 21:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+train(Path(sys.argv[1]), Path(sys.argv[2]), [Told()], **eval(sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize("params", [{}, {"gradient_accumulation_steps": 2}, {"padding_free": False}, {"bf16": True}])
+def test_a_training_that_is_told_to_end_saves_and_goes_on_from_the_middle_of_an_epoch(
+    toy_checkpoint: Path, tmp_path: Path, params: dict[str, Any]
+) -> None:
+    values = {"num_train_epochs": 10, **params}  # 8 steps each, or 4
+    whole = train(toy_checkpoint, tmp_path / "whole", **values)
+    command = [sys.executable, "-c", TOLD_TO_END, str(toy_checkpoint), str(tmp_path / "cut"), repr(values)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGTERM, done.stderr
+    assert "saved step 21" in done.stdout + done.stderr
+    assert last_whole(tmp_path / "cut") == tmp_path / "cut/checkpoint-21"
+    resumed = train(toy_checkpoint, tmp_path / "cut", **values)
+    assert torch.equal(weights(whole), weights(resumed))
+    assert curves.from_history(whole.history) == curves.from_history(resumed.history)
 
 
 @pytest.mark.parametrize("params", [{}, {"early_stopping_patience": 1}, {"max_steps": 21}])

@@ -1,8 +1,8 @@
 """The training split as the Trainer reads it: a feature for each index, its own in each epoch where rows are augmented
 or the task varies features.
 
-What is random in a feature depends on the seed, the epoch and the index alone. So a run that was cut short and goes
-on reads what it would have read.
+What is random in a feature depends on the seed, the epoch and the index alone, and the order of an epoch on seed and
+epoch. So a run that was cut short, be it in the middle of an epoch, and goes on reads what it would have read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,10 +10,12 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.random import Generator
 from tokenizers import Tokenizer
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from tuneline.augmentation import Augmenter
 from tuneline.params import Augmentation
@@ -44,7 +46,7 @@ class Examples(Dataset[Feature]):
         return len(self.features)
 
     def __iter__(self) -> Iterator[Feature]:
-        """As they are on disk: the Trainer asks for them to group rows by length, before the first epoch."""
+        """As they are on disk."""
         return iter(self.features)
 
     def __getitem__(self, index: int) -> Feature:
@@ -60,6 +62,25 @@ class Examples(Dataset[Feature]):
             return feature
         windows = self.task.encode(self.tokenizer, [read], self.labels)
         return windows[min(feature.get("window", 0), len(windows) - 1)]
+
+
+class Order(Sampler[int]):
+    """The order of the epoch that the examples are read in. by_length: rows of like length follow each other, in pieces
+    of as many as a step reads."""
+
+    def __init__(self, examples: Examples, rows_per_step: int, *, by_length: bool) -> None:
+        self.examples, self.rows_per_step, self.by_length = examples, rows_per_step, by_length
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __iter__(self) -> Iterator[int]:
+        seed = int(np.random.SeedSequence((self.examples.seed, self.examples.epoch)).generate_state(1)[0])
+        generator = torch.Generator().manual_seed(seed)
+        if not self.by_length:
+            return iter(torch.randperm(len(self), generator=generator).tolist())
+        lengths = [len(feature["input_ids"]) for feature in self.examples]
+        return iter(get_length_grouped_indices(lengths, self.rows_per_step, generator=generator))
 
 
 class TellEpoch(TrainerCallback):

@@ -1,12 +1,14 @@
 """Checkpoints of a training that can be trusted. A checkpoint is sealed once it is whole: with the digest of each file.
 
-    checkpoint-40/model.safetensors optimizer.pt ... sealed.json
+    checkpoint-40/model.safetensors optimizer.pt ... logged.json sealed.json
 
 One that is cut short, or has rotted on the disk, is told of and removed, and training goes on from the one before it.
-Without a file the Trainer would go on with other weights, and say nothing.
+Without a file the Trainer would go on with other weights, and say nothing. logged.json has what the Trainer forgets
+when a checkpoint is written between two points of the learning curve: the losses since the last one.
 """
 
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from transformers import TrainerState
@@ -17,7 +19,7 @@ from tuneline import host
 from tuneline.digests import file_digest
 from tuneline.log import warn
 
-SEAL = "sealed.json"
+SEAL, LOGGED = "sealed.json", "logged.json"
 
 
 def seal(checkpoint: Path) -> None:
@@ -38,6 +40,21 @@ def last_whole(checkpoints: Path) -> Path | None:
         )
         host.remove(checkpoint)
     return None
+
+
+@dataclass(frozen=True)
+class SinceLogged:
+    """The sum of the losses since a point was logged, and the step of that point."""
+
+    losses: float
+    step: int
+
+    def write(self, checkpoint: Path) -> None:
+        (checkpoint / LOGGED).write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, checkpoint: Path) -> "SinceLogged":
+        return cls(**json.loads((checkpoint / LOGGED).read_text(encoding="utf-8")))
 
 
 def state_of(checkpoint: Path) -> TrainerState:

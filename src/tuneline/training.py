@@ -22,7 +22,7 @@ from tuneline import packing, padding_free
 from tuneline.adapters import merged
 from tuneline.batching import collator
 from tuneline.dropout import make_cheap
-from tuneline.examples import Examples, Split, TellEpoch
+from tuneline.examples import Examples, Order, Split, TellEpoch
 from tuneline.inference import Predictor
 from tuneline.likelihoods import scored
 from tuneline.log import report
@@ -32,8 +32,9 @@ from tuneline.optimization import in_base, parameter_groups
 from tuneline.params import Regularization, Train
 from tuneline.precision import has_bf16
 from tuneline.regularization import Replay, check, held_back
-from tuneline.resuming import last_whole, seal, state_of
+from tuneline.resuming import SinceLogged, last_whole, seal, state_of
 from tuneline.tasks.base import Feature, Head, Task
+from tuneline.termination import SaveAndEnd, saved_when_told
 from tuneline.vocabulary_in_use import in_use
 
 
@@ -72,6 +73,7 @@ def fine_tune(
         metric = params.metric_for_best_model or task.metric_in_training
         greater_is_better = task.metrics.get(metric, False)
         check(model, head, params.regularization)
+        save_and_end = SaveAndEnd(params.termination_grace_seconds)
         stop_early = EarlyStoppingCallback(params.early_stopping_patience, params.early_stopping_threshold)
         trainer = _Trainer(
             task=task,
@@ -85,7 +87,7 @@ def fine_tune(
             replay=_replay(model, task, labels, tokenizer, params, max_length),
             model=model,
             args=_arguments(params, checkpoints, metric, watching, greater_is_better=greater_is_better, bf16=bf16),
-            train_dataset=examples,
+            examples=examples,
             eval_dataset=validation[0] if watching else None,
             data_collator=collator(model, head),
             callbacks=[
@@ -93,12 +95,16 @@ def fine_tune(
                 _LogEpochs(),
                 *held_back(model, params.regularization),
                 *callbacks,
+                save_and_end,
                 *([stop_early] if watching else []),
             ],
         )
         if last and _had_ended(last):  # the Trainer looks only after another step, which would change the result
             trainer.args.num_train_epochs, trainer.args.max_steps = 0, -1
-        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        if last:
+            trainer.add_callback(_GoOnLogging(trainer, SinceLogged.read(last)))
+        with saved_when_told(save_and_end):
+            trainer.train(resume_from_checkpoint=None if last is None else str(last))
         history = [  # sorted as a checkpoint has them, or files of a resumed run would have other bytes
             dict(sorted(point.items())) for point in trainer.state.log_history if "train_runtime" not in point
         ]
@@ -152,14 +158,15 @@ class _Trainer(Trainer):
 
     def __init__(
         self, *, task: Task, labels: list[str], head: Head, shape: Shape, tokenizer: Tokenizer, validation: Split,
-        max_length: int | None, regularization: Regularization, replay: Replay | None, **options: Any,
+        max_length: int | None, regularization: Regularization, replay: Replay | None, examples: Examples,
+        **options: Any,
     ) -> None:  # fmt: skip
         self.task, self.labels, self.head, self.shape, self.validation = task, labels, head, shape, validation
         self.tokenizer, self.max_length = tokenizer, max_length
-        self.regularization, self.replay = regularization, replay
+        self.regularization, self.replay, self.examples = regularization, replay, examples
         self.sum_of_losses = LOSSES[self.head.loss]
         # With a loss function of ours the Trainer counts the labels of a whole step, over accumulated batches.
-        super().__init__(compute_loss_func=self.sum_of_losses, **options)
+        super().__init__(compute_loss_func=self.sum_of_losses, train_dataset=examples, **options)
 
     def compute_loss(  # type: ignore[override]  # the Trainer's return_outputs is for its own evaluation
         self, model: Any, inputs: dict[str, Any], *, num_items_in_batch: torch.Tensor | int | None = None, **_: Any
@@ -183,10 +190,23 @@ class _Trainer(Trainer):
         mean = (total + self.sum_of_losses(again.float(), asked, self.shape)) / 2
         return mean + self.regularization.r_drop_alpha * DIVERGENCES[self.head.loss](logits, again.float(), asked)
 
+    def _get_train_sampler(self, train_dataset: Any = None) -> Order:
+        """The Trainer's own draws from the state of the process, which a resumed one has not."""
+        rows = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        by_length = self.args.train_sampling_strategy == "group_by_length"
+        return Order(self.examples, rows, by_length=by_length)
+
     def _save_checkpoint(self, *arguments: Any) -> None:
         super()._save_checkpoint(*arguments)
         if self.args.should_save:
-            seal(Path(self._get_output_dir(trial=None)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+            folder = Path(self._get_output_dir(trial=None)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            SinceLogged(self._tr_loss.item(), self._globalstep_last_logged).write(folder)
+            seal(folder)
+
+    def go_on_logging(self, since: SinceLogged) -> None:
+        """As if the losses since the last point of the curve had been this process's own."""
+        self._tr_loss += since.losses
+        self._globalstep_last_logged = since.step
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """AdamW. With layer-wise rates, or a pull to the start in place of weight decay, the groups are ours."""
@@ -241,6 +261,18 @@ class _LogEpochs(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         control.should_log = True
+
+
+class _GoOnLogging(TrainerCallback):
+    """Give a resumed training the losses that its checkpoint has and no point of the curve."""
+
+    def __init__(self, trainer: _Trainer, since: SinceLogged) -> None:
+        self.trainer, self.since = trainer, since
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.trainer.go_on_logging(self.since)
 
 
 def _replay(

@@ -71,14 +71,17 @@ class Train(Section):
     device: Literal["auto", "gpu", "cpu"] = "auto"
     """auto waits for a free GPU of this host, and takes the CPU where it has none; gpu refuses to do without."""
 
+    termination_grace_seconds: float = Field(15, ge=0)
+    """Seconds in which a training that gets SIGTERM may save a checkpoint in mid-epoch. 0 ends it at once."""
+
     lora: Lora | None = None
     """Train an adapter in place of all weights. null trains all weights."""
     regularization: Regularization = Regularization()
 
     OWN: ClassVar = frozenset(
         {"bf16", "padding_free", "early_stopping_patience", "early_stopping_threshold", "metric_for_best_model",
-         "class_weights", "threads", "device", "label_smoothing_factor", "seeds", "augmentation", "lora",
-         "regularization"}
+         "class_weights", "threads", "device", "termination_grace_seconds", "label_smoothing_factor", "seeds",
+         "augmentation", "lora", "regularization"}
     )  # fmt: skip
 
     @model_validator(mode="after")
