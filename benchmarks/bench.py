@@ -2,13 +2,15 @@
 
     make bench                                                  the short form: few rows, one seed, some minutes
     make bench-full                                             three seeds and the rows of the table in docs
-    python benchmarks/bench.py --data FOLDER [--full] [--only sst2-128 ...] [--without tutorial] [--rounds N]
+    python benchmarks/bench.py --data FOLDER [--full] [--only sst2-128 ...] [--contestants plain tuneline] [--rounds N]
 
-FOLDER holds the public sets as docs/data.md lists them. Each contestant is a process of its own; they take turns, round
-by round, on the same rows, checkpoint, batch size, epochs and learning rate. The peers stand in benchmarks/peers:
+FOLDER holds the public sets, each in a folder of its name, with the files that its recipe names. Each contestant is a
+process of its own; they take turns, round by round, on the same rows, checkpoint, batch size, epochs and learning rate.
+The peers stand in benchmarks/peers:
 
     tutorial   Trainer, padding to max_length, float32
     examples   the same with the padding of transformers' example scripts, to the longest row of a batch
+    plain      tuneline in float32 with padding; the same seeds, order and heads, so that quality compares closely
 
 Writes every run to stderr and a Markdown table to stdout: medians, lowest to highest, and ratios of the medians.
 """
@@ -22,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,7 @@ from tuneline.params import Model
 HERE = Path(__file__).parent
 CHECKPOINT = "sentence-transformers/all-MiniLM-L6-v2"
 CONTESTANTS = ("tutorial", "examples", "tuneline")
+PLAIN = {"bf16": False, "padding_free": False}
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("TUNELINE_DATA", "../shared/data"))
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--only", nargs="+", choices=[each.name for each in WORKLOADS])
-    parser.add_argument("--without", nargs="+", default=[], choices=CONTESTANTS)
+    parser.add_argument("--contestants", nargs="+", default=CONTESTANTS, choices=[*CONTESTANTS, "plain"])
     parser.add_argument("--rounds", type=int, help="seeds; 3 in the full form, else 1")
     options = parser.parse_args()
     form = "full" if options.full else "short"
@@ -128,10 +132,7 @@ def main() -> None:
     for workload in WORKLOADS:
         if options.only and workload.name not in options.only:
             continue
-        names = [
-            each for each in CONTESTANTS
-            if each not in options.without and (workload.padded or each != "tutorial")
-        ]  # fmt: skip
+        names = [each for each in options.contestants if workload.padded or each != "tutorial"]
         with tempfile.TemporaryDirectory(prefix="tuneline-bench-") as folder:
             project = prepared(workload, Path(options.data).resolve(), Path(folder), workload.rows[form])
             runs: dict[str, list[Run]] = {name: [] for name in names}
@@ -158,7 +159,10 @@ def prepared(workload: Workload, data: Path, project: Path, rows: int) -> Path:
     return project
 
 
-def write_params(workload: Workload, project: Path, rows: int, seed: int) -> None:
+def write_params(
+    workload: Workload, project: Path, rows: int, seed: int, train: Mapping[str, Any] | None = None
+) -> None:
+    """train: keys beside those that all contestants have."""
     loose = {"max_duplicate_share": 1.0, "max_leaked_share": 1.0, "max_rejected_share": 0.5}
     checks = {**loose, **workload.data.get("checks", {})}
     splits = {"validation": 0}
@@ -170,7 +174,7 @@ def write_params(workload: Workload, project: Path, rows: int, seed: int) -> Non
         "tokenize": {"max_length": workload.max_length},
         "train": {
             "learning_rate": workload.learning_rate, "num_train_epochs": 1, "per_device_train_batch_size": 8,
-            "warmup_steps": 0, "logging_steps": 500, "seed": seed,
+            "warmup_steps": 0, "logging_steps": 500, "seed": seed, **(train or {}),
         },
         "evaluate": {},
         "register": {"name": "bench"},
@@ -179,8 +183,8 @@ def write_params(workload: Workload, project: Path, rows: int, seed: int) -> Non
 
 
 def run(workload: Workload, name: str, project: Path, seed: int) -> Run:
-    if name == "tuneline":
-        write_params(workload, project, workload_rows(project), seed)
+    if name in ("tuneline", "plain"):
+        write_params(workload, project, workload_rows(project), seed, PLAIN if name == "plain" else None)
         shutil.rmtree(project / ".tuneline", ignore_errors=True)
         command = [sys.executable, str(HERE / "ours.py"), *([workload.metric] if workload.metric else [])]
     else:

@@ -160,7 +160,16 @@ train(Path(sys.argv[1]), Path(sys.argv[2]), [Told()], **eval(sys.argv[3]))
 """
 
 
-@pytest.mark.parametrize("params", [{}, {"gradient_accumulation_steps": 2}, {"padding_free": False}, {"bf16": True}])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"gradient_accumulation_steps": 2},
+        {"padding_free": False},
+        {"bf16": True},
+        {"train_sampling_strategy": "random"},
+    ],
+)
 def test_a_training_that_is_told_to_end_saves_and_goes_on_from_the_middle_of_an_epoch(
     toy_checkpoint: Path, tmp_path: Path, params: dict[str, Any]
 ) -> None:
