@@ -8,6 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.reader import ReaderError
 
 from tuneline import layout
 from tuneline.errors import ParamsError, did_you_mean
@@ -54,6 +55,12 @@ def load_yaml(path: Path, *, round_trip: bool = False) -> Any:
         raise ParamsError(f"{where}: not valid YAML: {error.problem or error.context}.") from error
     except UnicodeDecodeError as error:
         raise ParamsError(f"{path}: byte {error.start} is not UTF-8. Save the file as UTF-8.") from error
+    except ReaderError as error:
+        raise ParamsError(
+            f"{path}: character {error.position + 1} is U+{error.character:04X}, which YAML does not allow. Remove it."
+        ) from error
+    except ValueError as error:  # of a value that says what it is, such as a date or !!int
+        raise ParamsError(f"{path}: a value is not what it looks like: {error}. Put it in quotes.") from error
 
 
 def _describe(problem: Any) -> list[str]:
