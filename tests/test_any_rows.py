@@ -1,4 +1,4 @@
-"""Whatever bytes a raw file holds, it is read or refused with an error that names it: never an error of another kind."""
+"""Whatever bytes a raw file holds, it is read or refused by its name: never an error of another kind."""
 
 import shutil
 from pathlib import Path
