@@ -89,6 +89,23 @@ def test_logits_and_gradients_are_those_of_a_padded_batch(kind: str, head: Head)
     torch.testing.assert_close(logits(model, head, inputs), expected, atol=0, rtol=0)  # and then it is as it was
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("kind", "head"), [("bert", CLASSIFIES), ("roberta", TAGS), ("gpt2", WRITES)])
+def test_on_a_gpu_logits_are_those_of_a_padded_batch(kind: str, head: Head, dtype: torch.dtype) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no CUDA device")
+    model = small(kind, head).to("cuda")
+    inputs = {name: each.to("cuda") for name, each in batch(pad=1 if kind == "roberta" else 0).items()}
+    with torch.autocast("cuda", torch.bfloat16, enabled=dtype is torch.bfloat16):
+        expected = logits(model, head, inputs)
+        with freed(model, head) as why_not:
+            assert why_not is None
+            found = logits(model, head, inputs)
+    near = 1e-3 if dtype is torch.float32 else 5e-2
+    torch.testing.assert_close(found.float(), expected.float(), atol=near * float(expected.float().std()), rtol=near)
+
+
 @pytest.mark.parametrize(
     ("kind", "head"),
     [

@@ -58,12 +58,8 @@ def encode(
     lengths: Lengths,
 ) -> list[list[Feature]]:
     """Features of at most max_length tokens, by row. The lengths of the whole texts are noted on the way."""
-    if task.is_one_text and all(has_one_text(task, row) for row in rows):
-        task.limit(tokenizer, max_length)
-        counting = Counting(tokenizer)
-        features = task.encode(counting, rows, labels)
-        lengths.add(counting.lengths)
-        return [[feature] for feature in features]
+    if task.is_one_text and all(_has_one_text(task, row) for row in rows):
+        return _in_one_pass(task, tokenizer, rows, labels, max_length, lengths)
     tokenizer.no_truncation()
     found = [[feature] for feature in task.encode(tokenizer, rows, labels)]
     limits = {"input_ids": max_length, **limits_of(task)}
@@ -80,8 +76,19 @@ def encode(
     return found
 
 
-def has_one_text(task: Task, row: Row) -> bool:
+def _has_one_text(task: Task, row: Row) -> bool:
     return sum(bool(row.get(name)) for name in task.texts) <= 1
+
+
+def _in_one_pass(
+    task: Task, tokenizer: Tokenizer, rows: Sequence[Row], labels: Sequence[str], max_length: int, lengths: Lengths
+) -> list[list[Feature]]:
+    """The same, without encoding what is too long once more."""
+    task.limit(tokenizer, max_length)
+    counting = Counting(tokenizer)
+    features = task.encode(counting, rows, labels)
+    lengths.add(counting.lengths)
+    return [[feature] for feature in features]
 
 
 class Counting:

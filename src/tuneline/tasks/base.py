@@ -185,7 +185,7 @@ class Task(BaseModel):
     feature_types: ClassVar[dict[str, str]]  # Arrow type of each part of a feature, by name
     edited: ClassVar[tuple[str, ...]] = ()  # columns that augmentation edits; none where it makes no sense
     windows: ClassVar[bool] = False  # a long row becomes overlapping windows: nothing of it is cut
-    is_one_text: ClassVar[bool] = False  # a row without a second text is one text to the tokenizer, and its ids are all
+    is_one_text: ClassVar[bool] = False  # encode reads the token ids of one text alone, where a row has no second one
     packed: ClassVar[bool] = False  # neighbouring rows share blocks of max_length tokens: nothing is cut or padded
     compared: ClassVar[str] = "rows"  # what a confusion matrix counts
     kept_together: ClassVar[str | None] = None  # rows alike in this column share a split, where params name no group
