@@ -265,7 +265,8 @@ def test_params_that_make_no_sense_are_refused(train: dict[str, Any], said: str)
 @pytest.mark.slow
 def test_an_adapter_goes_the_whole_way(project: Path) -> None:
     params = (project / "params.yaml").read_text().replace("  threads: 1", "  threads: 1\n  lora: {merge: false}")
-    (project / "params.yaml").write_text(params.replace("learning_rate: 0.005", "learning_rate: 0.02"))
+    longer = params.replace("num_train_epochs: 8", "num_train_epochs: 24").replace("patience: 8", "patience: 24")
+    (project / "params.yaml").write_text(longer.replace("learning_rate: 0.005", "learning_rate: 0.02"))
     run("dvc", "repro", cwd=project)
     assert json.loads((project / layout.REGISTRATION).read_text())["version"] == 1
     assert json.loads((project / layout.EVALUATION).read_text())["metrics"]["accuracy"] == 1.0

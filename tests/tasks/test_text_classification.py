@@ -209,13 +209,15 @@ def test_balanced_decisions_weigh_what_is_rare() -> None:
     assert balanced_decisions(features, 3).tolist() == pytest.approx([6 / 2, 2 / 6, 1])
 
 
-def trained(which: Any, labels: list[str], rows: list[dict[str, Any]], checkpoint: Path, folder: Path) -> Any:
+def trained(
+    which: Any, labels: list[str], rows: list[dict[str, Any]], checkpoint: Path, folder: Path, epochs: int = 100
+) -> Any:
     tokenizer = load_tokenizer(checkpoint)
     split = (which.encode(tokenizer, rows, labels), rows)
     model = initial_model(find_checkpoint(Model(checkpoint=str(checkpoint))), which.head(labels),
                           Model(dropout=0.0, attention_dropout=0.0), 1)  # fmt: skip
-    params = Train(learning_rate=0.002, num_train_epochs=100, per_device_train_batch_size=8, threads=1, seed=1,
-                   early_stopping_patience=100)  # fmt: skip
+    params = Train(learning_rate=0.002, num_train_epochs=epochs, per_device_train_batch_size=8, threads=1, seed=1,
+                   early_stopping_patience=epochs)  # fmt: skip
     return fine_tune(model, which, labels, tokenizer, params, split, split, checkpoints=folder, callbacks=[])
 
 
@@ -230,7 +232,7 @@ def worded_rows() -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_a_tiny_model_learns_several_labels(toy_checkpoint: Path, tmp_path: Path) -> None:
-    found = trained(multi(), list(WORDS), worded_rows(), toy_checkpoint, tmp_path)
+    found = trained(multi(), list(WORDS), worded_rows(), toy_checkpoint, tmp_path, epochs=200)
     assert found.best["subset_accuracy"] == 1.0
     assert set(found.task.thresholds) == set(WORDS)
 
