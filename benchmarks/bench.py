@@ -76,7 +76,7 @@ WORKLOADS = (
         data={"checks": {"max_control_characters": 0.001}}, metric="accuracy",
     ),
     Workload(
-        "imdb-512", "text_classification", "imdb", IMDB, CLASSIFY, {"short": 48, "full": 800}, 500,
+        "imdb-512", "text_classification", "imdb", IMDB, CLASSIFY, {"short": 48, "full": 400}, 400,
         data={"checks": {"max_control_characters": 0.001}}, metric="accuracy", max_length=512,
     ),
     Workload(
