@@ -17,10 +17,8 @@ Writes every run to stderr and a Markdown table to stdout: medians, lowest to hi
 
 import argparse
 import json
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,13 +27,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import yaml
+from projects import DATA, HERE, called, furnished
 
 from tuneline.checkpoints import find_checkpoint
 from tuneline.params import Model
 
-HERE = Path(__file__).parent
 CHECKPOINT = "sentence-transformers/all-MiniLM-L6-v2"
 CONTESTANTS = ("tutorial", "examples", "tuneline")
 PLAIN = {"bf16": False, "padding_free": False}
@@ -119,7 +116,7 @@ class Run:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("TUNELINE_DATA", "../shared/data"))
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--only", nargs="+", choices=[each.name for each in WORKLOADS])
     parser.add_argument("--contestants", nargs="+", default=CONTESTANTS, choices=[*CONTESTANTS, "plain"])
@@ -134,11 +131,11 @@ def main() -> None:
             continue
         names = [each for each in options.contestants if workload.padded or each != "tutorial"]
         with tempfile.TemporaryDirectory(prefix="tuneline-bench-") as folder:
-            project = prepared(workload, Path(options.data).resolve(), Path(folder), workload.rows[form])
+            project = prepared(workload, options.data.resolve(), Path(folder), workload.rows[form])
             runs: dict[str, list[Run]] = {name: [] for name in names}
             for seed in range(rounds):
                 for name in names:
-                    runs[name].append(run(workload, name, project, seed))
+                    runs[name].append(run(workload, name, project, workload.rows[form], seed))
                     print(workload.name, name, seed, runs[name][-1], file=sys.stderr, flush=True)
         for line in lines(workload, runs, workload.rows[form]):
             print(line, flush=True)
@@ -150,9 +147,7 @@ def prepared(workload: Workload, data: Path, project: Path, rows: int) -> Path:
     raw.mkdir(parents=True)
     for source, target in workload.files.items():
         shutil.copyfile(data / workload.folder / source, raw / target)
-    for name in ("dvc.yaml", "data/expectations.json"):
-        shutil.copyfile(HERE.parent / name, project / name)
-    (project / "src").symlink_to(HERE.parent / "src")  # whose digests the stage records
+    furnished(project)
     write_params(workload, project, rows, seed=0)
     for stage in ("validate", "tokenize"):
         called(["tuneline", "stage", stage], project)
@@ -182,9 +177,9 @@ def write_params(
     (project / "params.yaml").write_text(yaml.safe_dump(sections, sort_keys=False))
 
 
-def run(workload: Workload, name: str, project: Path, seed: int) -> Run:
+def run(workload: Workload, name: str, project: Path, rows: int, seed: int) -> Run:
     if name in ("tuneline", "plain"):
-        write_params(workload, project, workload_rows(project), seed, PLAIN if name == "plain" else None)
+        write_params(workload, project, rows, seed, PLAIN if name == "plain" else None)
         shutil.rmtree(project / ".tuneline", ignore_errors=True)
         command = [sys.executable, str(HERE / "ours.py"), *([workload.metric] if workload.metric else [])]
     else:
@@ -197,28 +192,8 @@ def run(workload: Workload, name: str, project: Path, seed: int) -> Run:
     started = time.perf_counter()
     printed, gigabytes = called(command, project)
     facts = json.loads(printed.splitlines()[-1])
-    examples = len(pq.read_table(project / "data/tokenized/train.parquet", columns=["row"]))
-    examples = facts["examples"] if "examples" in facts else facts["steps"] * 8 if not workload.padded else examples
-    return Run(examples / facts["train_seconds"], facts["quality"], gigabytes, time.perf_counter() - started)
-
-
-def workload_rows(project: Path) -> int:
-    rows: int = yaml.safe_load((project / "params.yaml").read_text())["data"]["max_rows"]["train"]
-    return rows
-
-
-def called(command: list[str], project: Path) -> tuple[str, float]:
-    """What a command prints, and the most memory that it took, in GB."""
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "HF_HOME": str(project / "hf")}
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, cwd=project, env=env, stdout=out, stderr=log)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        log.seek(0)
-        if process.returncode:
-            sys.exit(f"{' '.join(command)}\n{out.read().decode()}\n{log.read().decode()}")
-        return out.read().decode(), usage.ru_maxrss / 1e6
+    seconds = time.perf_counter() - started
+    return Run(facts["examples"] / facts["train_seconds"], facts["quality"], gigabytes, seconds)
 
 
 def lines(workload: Workload, runs: dict[str, list[Run]], rows: int) -> list[str]:

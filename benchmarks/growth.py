@@ -10,15 +10,15 @@ milliseconds a row, and of the most memory. Where the sentences do not suffice, 
 import argparse
 import csv
 import json
-import os
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
-from bench import WORKLOADS, Workload, called, write_params
+from bench import WORKLOADS, Workload, write_params
+from projects import DATA, HERE, called, furnished
 
-HERE = Path(__file__).parent
 SCALES = (1, 10, 100)
 PREDICT = """
 import json, time
@@ -49,9 +49,7 @@ def made(project: Path, data: Path, count: int) -> None:
             file.write(f"{i // len(rows)} {text}\t{label}\n" if i >= len(rows) else f"{text}\t{label}\n")
     with (raw / "test.tsv").open("w", encoding="utf-8") as file:
         file.writelines(f"{text}\t{label}\n" for text, label in rows[:50])
-    for name in ("dvc.yaml", "data/expectations.json"):
-        (project / name).write_bytes((HERE.parent / name).read_bytes())
-    (project / "src").symlink_to(HERE.parent / "src")
+    furnished(project)
 
 
 def measured(workload: Workload, data: Path, count: int) -> dict[str, tuple[float, float]]:
@@ -73,19 +71,20 @@ def measured(workload: Workload, data: Path, count: int) -> dict[str, tuple[floa
 
 
 def clocked(command: list[str], project: Path) -> tuple[float, float]:
-    before = os.times()
+    """Seconds and GB."""
+    started = time.perf_counter()
     _, gigabytes = called(command, project)
-    return os.times().elapsed - before.elapsed, gigabytes
+    return time.perf_counter() - started, gigabytes
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("TUNELINE_DATA", "../shared/data"))
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--rows", type=int, default=600)
     options = parser.parse_args()
     workload = replace(next(each for each in WORKLOADS if each.name == "sst2-128"), test_rows=50)
     counts = [scale * options.rows for scale in SCALES]
-    found = [measured(workload, Path(options.data).resolve(), count) for count in counts]
+    found = [measured(workload, options.data.resolve(), count) for count in counts]
     print("| ms a row (GB) | " + " | ".join(f"{count:,} rows" for count in counts) + " |")
     print("|---" * (len(counts) + 1) + "|")
     for part in found[0]:

@@ -8,23 +8,22 @@ with all parts, and the share of that which is left without each.
 
 import argparse
 import json
-import os
 import shutil
 import statistics
 import sys
 import tempfile
 from pathlib import Path
 
-import pyarrow.parquet as pq
-from bench import HERE, WORKLOADS, called, prepared
+from bench import WORKLOADS, prepared
 from ours import LEVERS
+from projects import DATA, HERE, called
 
 ALL = "all"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("TUNELINE_DATA", "../shared/data"))
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--only", nargs="+", default=["sst2-128", "imdb-128", "imdb-512"])
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
@@ -33,14 +32,14 @@ def main() -> None:
     for workload in (each for each in WORKLOADS if each.name in options.only):
         rates: dict[str, list[float]] = {way: [] for way in ways}
         with tempfile.TemporaryDirectory(prefix="tuneline-levers-") as folder:
-            project = prepared(workload, Path(options.data).resolve(), Path(folder), workload.rows["short"])
-            examples = pq.ParquetFile(project / "data/tokenized/train.parquet").metadata.num_rows
+            project = prepared(workload, options.data.resolve(), Path(folder), workload.rows["short"])
             for _ in range(options.rounds):
                 for way in ways:
                     shutil.rmtree(project / ".tuneline", ignore_errors=True)
                     command = [sys.executable, str(HERE / "ours.py"), *([workload.metric] if workload.metric else [])]
                     printed, _ = called([*command, *([] if way == ALL else ["--without", way])], project)
-                    rates[way].append(examples / json.loads(printed.splitlines()[-1])["train_seconds"])
+                    facts = json.loads(printed.splitlines()[-1])
+                    rates[way].append(facts["examples"] / facts["train_seconds"])
                     print(workload.name, way, round(rates[way][-1], 1), file=sys.stderr, flush=True)
         whole = statistics.median(rates[ALL])
         for way, each in rates.items():

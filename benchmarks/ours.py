@@ -9,12 +9,12 @@ quick, for levers.py.
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
 import torch
+from projects import timed
 from torch.nn import functional
 from transformers import Trainer
 
@@ -26,15 +26,13 @@ from tuneline.params import read_params
 from tuneline.parquet import read_rows
 from tuneline.stages import fine_tune
 
-seconds: list[float] = []
-train = Trainer.train
 
-
-def timed(trainer: Trainer, *args: Any, **options: Any) -> Any:
-    started = time.perf_counter()
-    found = train(trainer, *args, **options)
-    seconds.append(time.perf_counter() - started)
-    return found
+def examples(packed: bool) -> int:
+    """How many features an epoch has, or whole blocks of them."""
+    features = read_rows(split_file(layout.TOKENIZED, "train"))
+    return len(
+        packing.blocks(features, read_params("tokenize").tokenize.max_length, whole=True) if packed else features
+    )
 
 
 def quality(metric: str | None) -> float:
@@ -63,12 +61,6 @@ def torchs_dropout() -> None:
         put(owner, "dropout", functional.dropout)()
 
 
-def filling(threads: int | None) -> None:
-    """As training._compute_alike, but that torch fills fresh memory, as deterministic algorithms have it do."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    training.keep_memory()
-
-
 LEVERS: dict[str, Callable[[], None]] = {
     "no padding": put(training.padding_free, "freed", lambda *_: nullcontext("it was left out")),
     "bfloat16": put(training, "has_bf16", lambda: False),
@@ -76,7 +68,7 @@ LEVERS: dict[str, Callable[[], None]] = {
     "dropout by bytes": torchs_dropout,
     "embeddings in use": put(training, "in_use", lambda *_: nullcontext()),
     "allocator that keeps": put(training, "keep_memory", lambda: None),
-    "fresh memory left as it is": put(training, "_compute_alike", filling),
+    "fresh memory left as it is": put(training, "leave_fresh_memory", lambda: None),
 }
 
 
@@ -87,11 +79,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.without:
         LEVERS[options.without]()
-    Trainer.train = timed  # type: ignore[method-assign]
-    fine_tune.run(read_params(*fine_tune.SECTIONS))
-    record = json.loads(layout.TRAINING.read_text(encoding="utf-8"))
-    facts = {"train_seconds": round(seconds[0], 2), "quality": quality(options.metric), "steps": record["steps"]}
-    print(json.dumps(facts))
+    seconds: list[float] = []
+    Trainer.train = timed(Trainer.train, seconds)  # type: ignore[method-assign]
+    params = read_params(*fine_tune.SECTIONS)
+    fine_tune.run(params)
+    facts = {"examples": examples(params.task.packed), "train_seconds": round(seconds[0], 2)}
+    print(json.dumps({**facts, "quality": quality(options.metric)}))
 
 
 if __name__ == "__main__":

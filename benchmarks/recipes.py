@@ -8,35 +8,24 @@ public sets, each in a folder of the recipe's data set. Prints a JSON line a run
 
 import argparse
 import json
-import os
-import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 import yaml
-
-ROOT = Path(__file__).resolve().parent.parent
-
-
-def run(*command: str, cwd: Path) -> None:
-    env = {**os.environ, "DVC_NO_ANALYTICS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "PYTHONPATH": str(cwd / "src")}
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
+from projects import DATA, called, cloned
 
 
 def measured(recipe: str, data: Path, seed: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory(prefix="tuneline-recipe-") as folder:
-        project = Path(folder) / "project"
-        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(project)], check=True)
+        project = cloned(Path(folder))
         params = yaml.safe_load((project / "recipes" / f"{recipe}.yaml").read_text())
         params["train"]["seed"] = seed
         (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False, allow_unicode=True))
         name = params["data"]["name"]
-        run("tuneline", "data", "add", name, str((data / name).resolve()), cwd=project)
+        called(["tuneline", "data", "add", name, str(data / name)], project)
         started = time.perf_counter()
-        run("dvc", "repro", cwd=project)
+        called(["dvc", "repro"], project)
         seconds = time.perf_counter() - started
         evaluation = json.loads((project / "data/reports/evaluation.json").read_text())
     return {
@@ -50,12 +39,12 @@ def measured(recipe: str, data: Path, seed: int) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="+", metavar="RECIPE")
-    parser.add_argument("--data", type=Path, default=os.environ.get("TUNELINE_DATA", "../shared/data"))
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     options = parser.parse_args()
     for recipe in options.recipes:
         for seed in options.seeds:
-            print(json.dumps(measured(recipe, Path(options.data).resolve(), seed)), flush=True)
+            print(json.dumps(measured(recipe, options.data.resolve(), seed)), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,42 +9,23 @@ pipeline costs: Python, imports, DVC, MLflow (its store is made anew), checks, r
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from projects import called, cloned, timed
+
 from tuneline.cli import STAGES
 
-ROOT = Path(__file__).resolve().parent.parent
 CLOCKS = "clocks.jsonl"
 WORK = {  # stage → what of it is work: module, and the name of a function or of a method there
     "tokenize": [("tuneline.tokenizing", "encode")],
     "fine-tune": [("transformers", "Trainer.train")],
     "evaluate": [("tuneline.inference", "Predictor.outputs"), ("tuneline.inference", "Predictor.predict")],
 }
-
-
-def timed(function: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
-    """The outermost calls alone count."""
-    depth = [0]
-
-    def called(*args: Any, **options: Any) -> Any:
-        depth[0] += 1
-        started = time.perf_counter()
-        try:
-            return function(*args, **options)
-        finally:
-            depth[0] -= 1
-            if not depth[0]:
-                spent.append(time.perf_counter() - started)
-
-    return called
 
 
 def one_stage(name: str, born: float) -> None:
@@ -68,16 +49,6 @@ def one_stage(name: str, born: float) -> None:
         file.write(json.dumps(found) + "\n")
 
 
-def run(command: list[str], project: Path) -> None:
-    env = {
-        **os.environ,
-        "DVC_NO_ANALYTICS": "1",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "PYTHONPATH": str(project / "src"),
-    }
-    subprocess.run(command, cwd=project, env=env, check=True, stdout=subprocess.DEVNULL)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stage", choices=list(STAGES), help="of one process")
@@ -87,13 +58,12 @@ def main() -> None:
         one_stage(options.stage, options.born)
         return
     with tempfile.TemporaryDirectory(prefix="tuneline-waterfall-") as folder:
-        project = Path(folder) / "project"
-        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(project)], check=True)
+        project = cloned(Path(folder))
         pipeline = (project / "dvc.yaml").read_text(encoding="utf-8")
         clocked = f"{sys.executable} {Path(__file__).resolve()} --born $(date +%s.%N) --stage"
         (project / "dvc.yaml").write_text(pipeline.replace("tuneline stage", clocked), encoding="utf-8")
         started = time.perf_counter()
-        run(["dvc", "repro"], project)
+        called(["dvc", "repro"], project)
         whole = time.perf_counter() - started
         lines = [json.loads(line) for line in (project / CLOCKS).read_text(encoding="utf-8").splitlines()]
         found = {line["stage"]: line for line in lines}

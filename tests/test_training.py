@@ -75,6 +75,12 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(toy_checkp
     assert not torch.equal(weights(first), weights(train(toy_checkpoint, tmp_path / "c", seed=1)))
 
 
+def test_the_threads_of_the_process_are_afterwards_what_they_were(toy_checkpoint: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    train(toy_checkpoint, tmp_path, num_train_epochs=1, threads=before + 1)
+    assert torch.get_num_threads() == before
+
+
 class Stop(TrainerCallback):
     """End the process's training at a step, as a kill would."""
 

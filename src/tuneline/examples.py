@@ -45,10 +45,6 @@ class Examples(Dataset[Feature]):
     def __len__(self) -> int:
         return len(self.features)
 
-    def __iter__(self) -> Iterator[Feature]:
-        """As they are on disk."""
-        return iter(self.features)
-
     def __getitem__(self, index: int) -> Feature:
         random = np.random.default_rng((self.seed, self.epoch, index))
         feature = self.features[index] if self.augmenter is None else self._augmented(index, self.augmenter, random)
@@ -79,7 +75,7 @@ class Order(Sampler[int]):
         generator = torch.Generator().manual_seed(seed)
         if not self.by_length:
             return iter(torch.randperm(len(self), generator=generator).tolist())
-        lengths = [len(feature["input_ids"]) for feature in self.examples]
+        lengths = [len(feature["input_ids"]) for feature in self.examples.features]
         return iter(get_length_grouped_indices(lengths, self.rows_per_step, generator=generator))
 
 

@@ -67,10 +67,15 @@ def _embeddings(base: nn.Module) -> Iterator[nn.Parameter]:
             yield parameter
 
 
+def without_adapter(model: Any) -> Any:
+    """The transformers model, which an adapter may be around. What an adapter put into it stays in its place."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def encoder_of(model: Any) -> Any:
     """What turns tokens into states: the encoder of an encoder-decoder, else the body below the head. An adapter stays
     in its place."""
-    inside = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inside = without_adapter(model)
     return inside.get_encoder() if inside.config.is_encoder_decoder else inside.base_model
 
 

@@ -24,7 +24,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from tuneline.dropout import dropout
-from tuneline.optimization import stacks
+from tuneline.optimization import stacks, without_adapter
 from tuneline.tasks.base import Head
 
 ATTENTION = "within_rows"  # the name under which transformers knows our attention
@@ -159,7 +159,7 @@ class PaddingFree:
     """Hooks that take the padding out of what a model reads and put it back into what it answers."""
 
     def __init__(self, model: Any, head: Head) -> None:
-        self.model, self.head = inner(model), head
+        self.model, self.head = without_adapter(model), head
         self.last: Any = last_layer(self.model) if reads_first_token(self.model) else None
         self.first_position = first_position(self.model)
         self.before = self.model.config._attn_implementation
@@ -210,11 +210,6 @@ class PaddingFree:
 def _padded(states: torch.Tensor, rows: Rows) -> torch.Tensor:
     """(tokens, ...) → (rows, longest, ...)"""
     return nn.utils.rnn.pad_sequence(list(states.split(rows.lengths)), batch_first=True)
-
-
-def inner(model: Any) -> Any:
-    """The transformers model, which an adapter may be around."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def reads_first_token(model: Any) -> bool:
@@ -297,7 +292,7 @@ def freed(model: Any, head: Head) -> Iterator[str | None]:
 
 def _tried(model: Any, head: Head) -> PaddingFree | str:
     """The model freed of padding, if it answers as it does with padding; else why it is not."""
-    inside = inner(model)
+    inside = without_adapter(model)
     kind = inside.config.model_type
     if inside.config.is_encoder_decoder or head.answers == "texts":
         return f"{kind} is an encoder-decoder"
@@ -341,6 +336,6 @@ def _answers(model: Any, head: Head, batch: dict[str, torch.Tensor]) -> torch.Te
     finally:
         model.train(was_training)
     found = [outputs[name].float() for name in head.outputs]
-    if reads_first_token(inner(model)):
+    if reads_first_token(without_adapter(model)):
         return torch.stack(found)
     return torch.stack([each[batch["attention_mask"].bool()] for each in found])

@@ -27,7 +27,7 @@ from tuneline.inference import Predictor
 from tuneline.likelihoods import scored
 from tuneline.log import report
 from tuneline.losses import BALANCED, DIVERGENCES, LOSSES, Shape, terms
-from tuneline.memory import keep_memory
+from tuneline.memory import keep_memory, leave_fresh_memory
 from tuneline.optimization import in_base, parameter_groups
 from tuneline.params import Regularization, Train
 from tuneline.precision import has_bf16
@@ -64,10 +64,10 @@ def fine_tune(
     """
     if task.packed and max_length is not None:
         train = packing.blocks(train[0], max_length, whole=True), train[1]
-    _compute_alike(params.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
     watching, head = bool(validation[0]), task.head(labels)
     bf16 = has_bf16() if params.bf16 is None else params.bf16
-    with _sped_up(model, head, params, train[0]):
+    with _on_threads(params.threads), _sped_up(model, head, params, train[0]):
         examples = Examples(train, task, labels, tokenizer, params.augmentation, params.seed)
         last = last_whole(checkpoints)
         metric = params.metric_for_best_model or task.metric_in_training
@@ -120,19 +120,22 @@ def fine_tune(
     return Trained(model, task, history, trainer.state.global_step, best, bf16)
 
 
-def _compute_alike(threads: int | None) -> None:
-    """The same inputs give the same bytes."""
-    if threads:
-        torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    filling: Any = torch.utils.deterministic
-    filling.fill_uninitialized_memory = False  # with NaN, so that a read of it shows; that costs a tenth of the time
-    keep_memory()
+@contextmanager
+def _on_threads(threads: int | None) -> Iterator[None]:
+    """Compute on so many threads inside; None leaves it to torch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
 def _sped_up(model: Any, head: Head, params: Train, features: Sequence[Feature]) -> Iterator[None]:
     """What makes the steps quick and changes no more of the result than its rounding."""
+    keep_memory()
+    leave_fresh_memory()
     if torch.cuda.is_available():
         model.to("cuda")  # what is tried must be what runs
     make_cheap(model)
