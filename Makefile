@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: run test bench bench-full lint check-types check-imports constraints schema docs clean
+.PHONY: run test torture bench bench-full lint check-types check-imports constraints schema docs clean
 
 run: .venv/installed
 	dvc repro
@@ -15,6 +15,10 @@ run: .venv/installed
 
 test: .venv/installed lint check-types check-imports
 	pytest --numprocesses 2 --dist loadgroup
+
+# 200 kills of dvc repro at any point; half an hour.
+torture: .venv/installed
+	TUNELINE_KILLS=$${TUNELINE_KILLS:-200} pytest -s tests/pipeline/test_kills.py
 
 # Where the public sets are: TUNELINE_DATA, see benchmarks/bench.py.
 bench: .venv/installed

@@ -158,7 +158,7 @@ def write_params(
     workload: Workload, project: Path, rows: int, seed: int, train: Mapping[str, Any] | None = None
 ) -> None:
     """train: keys beside those that all contestants have."""
-    loose = {"max_duplicate_share": 1.0, "max_leaked_share": 1.0, "max_rejected_share": 0.5}
+    loose = {f"max_{what}_share": 1.0 for what in ("duplicate", "near_duplicate", "leaked", "rejected")}
     checks = {**loose, **workload.data.get("checks", {})}
     splits = {"validation": 0}
     limits = {"train": rows, "test": workload.test_rows}

@@ -34,6 +34,7 @@ HEALTHY_SECONDS = 180.0
 GRACE_SECONDS = 30.0
 HOST_REMOTE = "runs-of-this-host"
 LOCALHOST = "127.0.0.1"
+STORE = ROOT / "mlflow.db"  # of the MLflow server, and of what runs without one
 
 
 class UpError(PipelineError):
@@ -66,6 +67,7 @@ def up(settings: Settings) -> None:
         programs.start("prefect-server", [
             "prefect", "server", "start", "--host", LOCALHOST, "--port", str(settings.prefect_port),
         ])  # fmt: skip
+        _make_store()
         programs.start("mlflow-server", _mlflow_server(settings))
         programs.wait_for("prefect-server", lambda: _answers(f"{settings.prefect_url}/api/health"))
         programs.wait_for("mlflow-server", lambda: _answers(f"{settings.mlflow_url}/health"))
@@ -111,7 +113,7 @@ def _environment(settings: Settings) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_V2_ENABLED": "false",  # it asks an outside host
         "PREFECT_WORKER_QUERY_SECONDS": "2",
-        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{ROOT / 'mlflow.db'}",
+        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{STORE}",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # 670 MB instead of 2.2 GB
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
@@ -124,6 +126,12 @@ def _environment(settings: Settings) -> dict[str, str]:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }
     return {**{name: os.environ.get(name, value) for name, value in defaults.items()}, **fixed}
+
+
+def _make_store() -> None:
+    """The store of the MLflow server, where it is ours and new: whole, or not there."""
+    if os.environ["MLFLOW_BACKEND_STORE_URI"] == f"sqlite:///{STORE}" and not STORE.exists():
+        output(sys.executable, "-c", "from tuneline import tracking; tracking.make_store()", error=UpError, folder=ROOT)
 
 
 def _mlflow_server(settings: Settings) -> list[str]:

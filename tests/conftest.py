@@ -174,6 +174,13 @@ def run(*command: str, cwd: Path, check: bool = True, **env: str) -> subprocess.
     return done
 
 
+def change(path: Path, old: str, new: str) -> None:
+    """Put another text in the place of one that is there."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
 def make_project(root: Path, checkpoint: Path) -> Path:
     """A committed project with this source tree, 80 toy rows in data/raw/toy and the toy checkpoint."""
     for folder in ("src", "flows", "recipes"):

@@ -8,8 +8,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from tuneline.errors import StorageError
 
@@ -44,6 +46,7 @@ REGISTRATION = REPORTS / "registration.json"
 
 # What a run keeps for itself: checkpoints to resume from, live metrics, half-written outs. Never versioned.
 STATE = Path(".tuneline")
+LOCKED = ".lock"  # in a folder of half-written outs, while a process works in it
 
 SPLITS = ("train", "validation", "test")
 
@@ -60,14 +63,28 @@ def staged(*outs: Path) -> Iterator[list[Path]]:
     A block that fails leaves the project as it found it. A full disk or a folder that cannot be written
     becomes a StorageError that names it.
     """
-    STATE.mkdir(exist_ok=True)
-    with storage_errors(), tempfile.TemporaryDirectory(dir=STATE, prefix="staged-") as holder:
-        places = [Path(holder) / str(number) / out.name for number, out in enumerate(outs)]
+    with storage_errors(), _holder() as holder:
+        places = [holder / str(number) / out.name for number, out in enumerate(outs)]
         for place in places:
             place.parent.mkdir()
         yield places
         for place, out in zip(places, outs, strict=True):
             _replace(place, out)
+
+
+@contextmanager
+def _holder() -> Iterator[Path]:
+    """A folder of this process, which it holds a lock in. Those of processes that were killed are removed."""
+    STATE.mkdir(exist_ok=True)
+    with FileLock(STATE / "staging.lock"):
+        for left in STATE.glob("staged-*"):
+            with suppress(Timeout), FileLock(left / LOCKED, timeout=0):
+                shutil.rmtree(left, ignore_errors=True)
+        folder = tempfile.TemporaryDirectory(dir=STATE, prefix="staged-")
+        held = FileLock(Path(folder.name) / LOCKED)
+        held.acquire()
+    with folder, held:
+        yield Path(folder.name)
 
 
 def _replace(place: Path, out: Path) -> None:

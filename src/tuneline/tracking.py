@@ -18,16 +18,18 @@ os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunStatus
 from mlflow.exceptions import MlflowException
 from requests.exceptions import ChunkedEncodingError, ConnectionError, RetryError, Timeout
 
-from tuneline import curves
+from tuneline import curves, layout
 from tuneline.addresses import safe_text, safe_url
 from tuneline.errors import ServerAway
 from tuneline.log import warn
 
+STORE = Path("mlflow.db")  # sqlite; where no server is named
 DIGEST = "tuneline.inputs_digest"
 COMPLETE = "tuneline.complete"
 READ_ONLY = (
@@ -38,13 +40,30 @@ BATCH = 500  # metrics per request; MLflow allows 1,000
 
 
 def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, else a sqlite file at the root of the project."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    """MLFLOW_TRACKING_URI, else STORE at the root of the project."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or _uri(STORE)
+
+
+def _uri(store: Path) -> str:
+    return f"sqlite:///{store.absolute()}"
+
+
+def make_store() -> None:
+    """Make STORE, unless it is there. Elsewhere first: MLflow takes seconds to make its tables, and cannot use a file
+    that it was killed over."""
+    layout.STATE.mkdir(exist_ok=True)
+    with FileLock(layout.STATE / "store.lock"):
+        if not STORE.exists():
+            with layout.staged(STORE) as [place]:
+                MlflowClient(_uri(place)).search_experiments(max_results=1)
 
 
 def connect() -> MlflowClient:
     """A client of the tracking server in use. Raises ServerAway when it does not answer."""
-    mlflow.set_tracking_uri(tracking_uri())
+    uri = tracking_uri()
+    if uri == _uri(STORE):
+        make_store()
+    mlflow.set_tracking_uri(uri)
     client = MlflowClient()
     try:
         client.search_experiments(max_results=1)
@@ -162,9 +181,11 @@ def log_curve(client: MlflowClient, run_id: str, curve: Sequence[dict[str, float
 
 
 def log_scores(client: MlflowClient, run_id: str, scores: Mapping[str, float], prefix: str = "test_") -> None:
-    """Scores, on the test split under test_ names. Those that are logged again count from then on."""
-    now = int(time.time() * 1000)
-    client.log_batch(run_id, metrics=[Metric(prefix + name, value, now, 0) for name, value in scores.items()])
+    """Scores, on the test split under test_ names. Logged again with another value, that one counts."""
+    now, known = int(time.time() * 1000), client.get_run(run_id).data.metrics
+    named = {prefix + name: value for name, value in scores.items()}
+    new = [Metric(name, value, now, 0) for name, value in named.items() if known.get(name) != value]
+    client.log_batch(run_id, metrics=new)
 
 
 def bounds(intervals: Mapping[str, Sequence[float] | None]) -> dict[str, float]:

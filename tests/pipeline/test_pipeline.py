@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests.conftest import run, write_toy_rows
+from tests.conftest import change, run, write_toy_rows
 from tuneline.digests import tree_digest
 
 pytestmark = pytest.mark.slow
@@ -19,12 +19,6 @@ STAGES = ["validate", "tokenize", "fine-tune", "evaluate", "register"]
 def repro(project: Path, **env: str) -> list[str]:
     """Run dvc repro; the stages that ran, in order."""
     return re.findall(r"Running stage '(.*?)'", run("dvc", "repro", cwd=project, **env).stdout)
-
-
-def change(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
 
 
 def registration(project: Path) -> dict[str, object]:

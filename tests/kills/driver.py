@@ -1,0 +1,103 @@
+"""Runs `dvc repro` in a project again and again, and kills it: at a point that it passes, or after some time."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+HOOK = Path(__file__).parent / "hook"
+COMMAND = ("dvc", "repro")
+PATIENCE = 300.0  # seconds that one run may take
+
+
+@dataclass
+class Undisturbed:
+    """How long a run takes, and how many points each of its processes passes."""
+
+    seconds: float
+    points: dict[str, int]
+
+
+@dataclass
+class Tally:
+    """What was done to the runs, and what came of it."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    projects: int = 0
+    torn_locks: int = 0
+
+    def __str__(self) -> str:
+        each = ", ".join(f"{name} {count}" for name, count in sorted(self.kills.items()))
+        return f"{self.kills.total()} kills ({each}); {self.projects} projects, {self.torn_locks} torn dvc.lock"
+
+
+def undisturbed(project: Path) -> Undisturbed:
+    """Run to the end."""
+    counts = project.parent / "points.txt"
+    started = time.monotonic()
+    done = _start(project, TUNELINE_KILL_COUNTS=str(counts))
+    out, _ = done.communicate(timeout=PATIENCE)
+    assert done.returncode == 0, out
+    points: Counter[str] = Counter()
+    for line in counts.read_text(encoding="utf-8").splitlines():
+        name, _, number = line.rpartition(" ")
+        points[name] = max(points[name], int(number))
+    return Undisturbed(time.monotonic() - started, dict(points))
+
+
+def kill_until_done(project: Path, whole: Undisturbed, chance: random.Random, tally: Tally, kills: int) -> None:
+    """Begin the run anew after each kill, then let it end. What is killed leaves no process behind."""
+    for _ in range(kills):
+        by_point = chance.random() < 0.6
+        name = chance.choice(sorted(whole.points))
+        point = chance.randint(1, whole.points[name])
+        run = _start(project, **({"TUNELINE_KILL_AT": f"{name} {point}"} if by_point else {}))
+        try:
+            out, _ = run.communicate(timeout=PATIENCE if by_point else chance.uniform(0, whole.seconds))
+        except subprocess.TimeoutExpired:
+            os.killpg(run.pid, signal.SIGKILL)
+            out, _ = run.communicate()
+        if run.returncode != -signal.SIGKILL:
+            assert run.returncode == 0 or _mended(project, out, tally), out
+            break  # it came to its end
+        tally.kills[f"{name} at a point" if by_point else "any at a time"] += 1
+        _nothing_works_in(project)
+    while True:
+        run = _start(project)
+        out, _ = run.communicate(timeout=PATIENCE)
+        if run.returncode == 0:
+            break
+        assert _mended(project, out, tally), out
+    tally.projects += 1
+
+
+def _start(project: Path, **env: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        COMMAND, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(HOOK), "TUNELINE_KILL_ROOT": str(project), **env},
+    )  # fmt: skip
+
+
+def _mended(project: Path, out: str, tally: Tally) -> bool:
+    """DVC writes dvc.lock in place. One that a kill cut short is taken from git again, as docs/reliability.md says."""
+    if "dvc.lock" not in out or not re.search("is invalid|corrupted", out):
+        return False
+    tally.torn_locks += 1
+    subprocess.run(["git", "checkout", "--quiet", "dvc.lock"], cwd=project, check=True)
+    return True
+
+
+def _nothing_works_in(project: Path) -> None:
+    limit = time.monotonic() + 20
+    while left := [
+        each.info for each in psutil.process_iter(["pid", "cwd", "cmdline"]) if each.info["cwd"] == str(project)
+    ]:
+        assert time.monotonic() < limit, left
+        time.sleep(0.2)
