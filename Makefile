@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: run test torture bench bench-full lint check-types check-imports constraints schema docs clean
+.PHONY: run test torture fuzz audit bench bench-full lint check-types check-imports constraints schema docs clean
 
 run: .venv/installed
 	dvc repro
@@ -19,6 +19,18 @@ test: .venv/installed lint check-types check-imports
 # 200 kills of dvc repro at any point; half an hour.
 torture: .venv/installed
 	TUNELINE_KILLS=$${TUNELINE_KILLS:-200} pytest -s tests/pipeline/test_kills.py
+
+# A coverage-guided fuzzer on what reads a person's files, five minutes. What it finds stays in tests/fuzz/cases.
+fuzz: .venv/installed
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .atheris 'atheris>=3.0'
+	PYTHONPATH=.atheris python -m tests.fuzz.readers
+
+# Known weaknesses of the pinned packages, which asks PyPI; and secrets in the files of git.
+audit:
+	test -x .venv-audit/bin/python || $(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet pip-audit detect-secrets
+	git ls-files -z | xargs -0 .venv-audit/bin/detect-secrets-hook --baseline .secrets.baseline
+	.venv-audit/bin/pip-audit --no-deps --disable-pip --requirement constraints.txt
 
 # Where the public sets are: TUNELINE_DATA, see benchmarks/bench.py.
 bench: .venv/installed

@@ -43,7 +43,7 @@ def bring_from_remote(stage: str) -> None:
     `dvc repro --pull --single-item` (3.67) does not do: it never asks the remote which runs there were, and it reports
     success with no outs on disk. A remote that is away is warned of: the stage can do its work without.
     """
-    with Repo() as repo:
+    with Repo() as repo, repo.lock:
         if not repo.config["core"].get("remote"):
             return
         cache, found = repo.stage_cache, repo.stage.load_one(name=stage)

@@ -40,13 +40,13 @@ def test_what_a_killed_process_had_half_written_goes_and_that_of_a_living_one_st
     killed.wait()
     with layout.staged(Path("data/other")) as [place]:
         place.write_text("whole")
-        assert len(list(layout.STATE.glob("staged-*"))) == 2  # this one and the living one
+        assert len(list(layout.SCRATCH.glob("[!.]*"))) == 2  # this one and the living one
     assert Path("data/other").read_text() == "whole"
     assert not Path("data/out").exists()
     living.communicate("")
     assert living.returncode == 0
     assert Path("data/out").read_text() == "half"
-    assert not list(layout.STATE.glob("staged-*"))
+    assert not list(layout.SCRATCH.glob("[!.]*"))
 
 
 def test_a_block_that_fails_leaves_what_was_there(here: Path) -> None:
@@ -55,4 +55,4 @@ def test_a_block_that_fails_leaves_what_was_there(here: Path) -> None:
         place.write_text("after")
         raise ZeroDivisionError
     assert Path("out").read_text() == "before"
-    assert not list(layout.STATE.glob("staged-*"))
+    assert not list(layout.SCRATCH.glob("[!.]*"))

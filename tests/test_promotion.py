@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from multiprocessing.process import BaseProcess
@@ -29,7 +30,10 @@ from tuneline.ledger import Aliases, Entry, Ledger
 from tuneline.transaction import pointed
 
 PROCESSES = multiprocessing.get_context("forkserver")  # a fork of a process that has a store open shares its sockets
-PROCESSES.set_forkserver_preload(["tests.test_promotion", "mlflow.store.model_registry.sqlalchemy_store"])
+PROCESSES.set_forkserver_preload(  # what is installed: in the folder of a test, `tests` is not to be found
+    ["pytest", "click.testing", "httpx", "tuneline.cli", "tuneline.listings", "tuneline.promotion",
+     "mlflow.store.model_registry.sqlalchemy_store"]
+)  # fmt: skip
 WRITES = (
     "create_run", "set_registered_model_alias", "delete_registered_model_alias", "set_registered_model_tag", "set_tag",
     "set_terminated",
@@ -432,6 +436,35 @@ def test_an_announcement_of_another_host_is_waited_for_and_then_ended(
     settle(client, "m")
     assert time.monotonic() - begun >= 0.5
     assert actions(client)[-1] == ("promoted by hand", 2, 2)
+
+
+def test_an_announcement_that_comes_while_another_is_waited_for_has_its_own_time(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge(client, register(client, "m", 2)[0], "promoted")
+    assert code_of(start(killed_at, 2, False, partial(promotion.promote, "m", 2, reason="x"))) == -signal.SIGKILL
+    monkeypatch.setattr(ledger, "this_process", lambda: "elsewhere:1")
+    monkeypatch.setattr(transaction, "OTHERS_SECONDS", 0.5)
+    wait, announced = transaction._wait_for, list[float]()
+
+    def then_another_comes(book: Ledger, entry: Entry) -> None:
+        wait(book, entry)
+        if entry.status == ledger.RUNNING and not announced:
+            book.announce(entry.content)
+            announced.append(time.monotonic())
+
+    monkeypatch.setattr(transaction, "_wait_for", then_another_comes)
+    settle(client, "m")
+    assert time.monotonic() - announced[0] >= 0.5
+    assert actions(client) == [("promoted", 1, 1), ("promoted by hand", 2, 2)]
+
+
+def test_a_process_that_was_taken_for_dead_does_not_fail_what_another_has_finished(client: MlflowClient) -> None:
+    for version in register(client, "m", 2):
+        judge(client, version, "promoted")
+    first, _ = whole(client, "m")
+    transaction._conclude(client, Ledger(client, "m"), replace(first, status=ledger.RUNNING))
+    assert actions(client) == [("promoted", 1, 1), ("promoted", 2, 2)]
 
 
 # -- many at once -----------------------------------------------------------------------------------------------------

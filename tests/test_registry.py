@@ -68,6 +68,22 @@ def test_a_live_run_that_lost_its_server_is_brought_back_whole(
     assert [point.value for point in client.get_metric_history(run_id, "train_loss")] == [0.7, 0.5]
 
 
+def test_a_run_that_another_host_completes_while_it_is_cleared_away_stays(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = tracking.experiment_id(client, "x")
+    run_id, delete = tracking._start_run(client, experiment, DIGEST, {}), client.delete_run
+
+    def completed_just_before(run_id: str) -> None:
+        tracking._finish_run(client, run_id, CURVE)
+        delete(run_id)
+
+    monkeypatch.setattr(client, "delete_run", completed_just_before)
+    found = tracking.find_run(client, experiment, DIGEST)
+    assert found is not None
+    assert (found.info.run_id, found.info.lifecycle_stage) == (run_id, "active")
+
+
 def test_a_live_run_leaves_a_read_only_store_as_it_is(
     client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

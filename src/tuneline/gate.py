@@ -14,7 +14,7 @@ from tuneline.params import KEPT_OF_BASE, Guardrails, Register
 
 MEGABYTE = 10**6
 TAG = "tuneline.decision."
-CRITERION = f"{TAG}criterion."
+OUTCOME, CRITERION = f"{TAG}outcome", f"{TAG}criterion."
 WHOLE = ("champion_scores", "criteria")  # parts of a decision that no single tag holds
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import httpx
+import httpx2
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset, load_dataset
@@ -54,7 +54,7 @@ def download(source: str, revision: str | None, folder: Path) -> str:
         ) from error
     except (DatasetsError, ValueError, FileNotFoundError) as error:
         raise DataError(f"{source}: cannot be loaded. {error}") from error
-    except (OfflineModeIsEnabled, ConnectionError, httpx.HTTPError) as error:
+    except (OfflineModeIsEnabled, ConnectionError, httpx2.HTTPError) as error:
         raise _unreachable(source, error) from error
     write_splits(splits, folder)
     return commit
@@ -72,7 +72,7 @@ def _commit(source: str, repository: str, revision: str | None) -> str:
         ) from error
     except HfHubHTTPError as error:
         raise DataError(f"{source}: the hub refused: {str(error).splitlines()[0]}.") from error
-    except (OfflineModeIsEnabled, OSError, httpx.HTTPError) as error:
+    except (OfflineModeIsEnabled, OSError, httpx2.HTTPError) as error:
         raise _unreachable(source, error) from error
     if sha is None:
         raise DataError(f"{source}: the hub names no commit for it. Name a revision: {source}@main.")

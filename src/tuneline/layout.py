@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tuneline.errors import StorageError
+from tuneline.errors import PipelineError, StorageError
 
 PARAMS = Path("params.yaml")
 SCHEMA = Path("params.schema.json")
@@ -46,7 +46,22 @@ REGISTRATION = REPORTS / "registration.json"
 
 # What a run keeps for itself: checkpoints to resume from, live metrics, half-written outs. Never versioned.
 STATE = Path(".tuneline")
-LOCKED = ".lock"  # in a folder of half-written outs, while a process works in it
+SCRATCH = STATE / "scratch"  # a folder for each process that works on something half-written
+LOCKED = ".lock"  # in such a folder, held by its process
+
+NO_SPACE = "no space left on the device"
+REASONS = {
+    errno.ENOSPC: NO_SPACE,
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is larger than is allowed here (ulimit -f)",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission denied",
+}
+SIGNS = {  # of the same, in errors that are not Python's own
+    "no space left on device": NO_SPACE,  # safetensors
+    "inline_container": f"it could not be written to its end, as when there is {NO_SPACE}",  # torch.save
+    "iostream error": f"it could not be written to its end, as when there is {NO_SPACE}",
+}
 
 SPLITS = ("train", "validation", "test")
 
@@ -63,7 +78,7 @@ def staged(*outs: Path) -> Iterator[list[Path]]:
     A block that fails leaves the project as it found it. A full disk or a folder that cannot be written
     becomes a StorageError that names it.
     """
-    with storage_errors(), _holder() as holder:
+    with storage_errors(), scratch() as holder:
         places = [holder / str(number) / out.name for number, out in enumerate(outs)]
         for place in places:
             place.parent.mkdir()
@@ -73,14 +88,14 @@ def staged(*outs: Path) -> Iterator[list[Path]]:
 
 
 @contextmanager
-def _holder() -> Iterator[Path]:
-    """A folder of this process, which it holds a lock in. Those of processes that were killed are removed."""
-    STATE.mkdir(exist_ok=True)
-    with FileLock(STATE / "staging.lock"):
-        for left in STATE.glob("staged-*"):
+def scratch() -> Iterator[Path]:
+    """A folder for what is half-written, gone at the end of the block. Those of processes that were killed go too."""
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    with FileLock(SCRATCH / LOCKED):
+        for left in SCRATCH.glob("[!.]*"):
             with suppress(Timeout), FileLock(left / LOCKED, timeout=0):
                 shutil.rmtree(left, ignore_errors=True)
-        folder = tempfile.TemporaryDirectory(dir=STATE, prefix="staged-")
+        folder = tempfile.TemporaryDirectory(dir=SCRATCH)
         held = FileLock(Path(folder.name) / LOCKED)
         held.acquire()
     with folder, held:
@@ -97,20 +112,25 @@ def _replace(place: Path, out: Path) -> None:
 @contextmanager
 def storage_errors(folder: Path | None = None) -> Iterator[None]:
     """Translate what the disk refuses into a StorageError. folder: where it was to be written, if not here."""
-    reasons = {
-        errno.ENOSPC: "no space left on the device",
-        errno.EDQUOT: "the disk quota is used up",
-        errno.EROFS: "the file system is read-only",
-        errno.EACCES: "permission denied",
-    }
     try:
         yield
-    except OSError as error:
-        reason = reasons.get(error.errno or 0)
+    except PipelineError:
+        raise
+    except Exception as error:  # safetensors and torch have their own
+        reason = _reason(error)
         if reason is None:
             raise
         place = folder or Path.cwd()
+        file = getattr(error, "filename2", None) or getattr(error, "filename", None)  # of two, the one that is written
         raise StorageError(
-            f"{error.filename or place}: {reason}. Nothing was left half-written. Free space or fix the permissions of "
+            f"{file or place}: {reason}. Nothing was left half-written. Free space or fix the permissions of "
             f"{place.absolute()} (df -h {os.path.relpath(place)}), then run the same command again."
         ) from error
+
+
+def _reason(error: Exception) -> str | None:
+    """What the disk has against it, in words; None when it is no matter of the disk."""
+    if isinstance(error, OSError) and error.errno:
+        return REASONS.get(error.errno)
+    said = str(error).lower()
+    return next((reason for sign, reason in SIGNS.items() if sign in said), None)

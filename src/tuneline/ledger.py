@@ -121,6 +121,7 @@ class Entry:
     status: str
     why: str | None  # it failed
     digest: str  # of the content, when it was written
+    unknown: tuple[str, ...] = ()  # what a newer tuneline says in it
 
     @property
     def aliases(self) -> Aliases:
@@ -252,7 +253,12 @@ def breaks(entries: Sequence[Entry], head: Head, deleted: Mapping[int, str]) -> 
         problems += _missing(last.sequence + 1, number, deleted)
         if number <= last.sequence:
             problems.append(f"entry {number} is there twice: run {entry.run_id} was added")
-        if entry.content.digest != entry.digest:
+        if entry.unknown:
+            problems.append(
+                f"entry {number} holds {', '.join(entry.unknown)}, which this tuneline does not know: a newer one "
+                "wrote it, and only that one can verify it"
+            )
+        elif entry.content.digest != entry.digest:
             problems.append(f"entry {number} (run {entry.run_id}) was edited after it was written")
         elif number == last.sequence + 1 and entry.content.previous != last.seal:
             problems.append(f"entry {number} does not follow on entry {number - 1}: one was edited or replaced")
@@ -292,7 +298,14 @@ def _entry(run: Run) -> Entry | None:
         content = Content.from_tags(tags)
     except (KeyError, ValueError):
         return None
-    return Entry(content, run.info.run_id, run.info.status, tags.get(WHY), tags.get(DIGEST, ""))
+    return Entry(content, run.info.run_id, run.info.status, tags.get(WHY), tags.get(DIGEST, ""), _unknown(tags))
+
+
+def _unknown(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of what an entry holds beyond what is known here."""
+    known = {DIGEST, WHY, *(PREFIX + field.name for field in fields(Content))}
+    names = {PREFIX + tag.removeprefix(PREFIX).partition(".")[0] for tag in tags if tag.startswith(PREFIX)}
+    return tuple(sorted(name.removeprefix(PREFIX) for name in names - known))
 
 
 def _number(run: Run) -> int:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tuneline import registry, tracking
-from tuneline.gate import TAG
+from tuneline.gate import OUTCOME, TAG
 from tuneline.ledger import FAILED, RUNNING, Aliases, Entry, Head, Ledger
 from tuneline.transaction import pointed
 
@@ -54,7 +54,7 @@ def _version(client: MlflowClient, model: RegisteredModel, version: ModelVersion
         "metric": metric,
         "score": None if score is None else float(score),
         "registered_at": _moment(version.creation_timestamp),
-        "outcome": said[-1] if said else tags.get(f"{TAG}outcome"),
+        "outcome": said[-1] if said else tags.get(OUTCOME),
         "missing": registry.missing(client, version) or None,
     }
 

@@ -12,7 +12,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from tuneline import registry, tracking
 from tuneline.errors import TrackingError
-from tuneline.gate import TAG, Decision
+from tuneline.gate import OUTCOME, TAG, Decision
 from tuneline.ledger import Aliases, Content, Entry
 from tuneline.transaction import Move, Plan, Standing, transact, whoami
 
@@ -91,6 +91,14 @@ def judgement(entries: Sequence[Entry], version: int | None) -> Content | None:
     )
 
 
+def made_champion(entries: Sequence[Entry], version: int) -> Decision | None:
+    """The decision of register that made a version the champion, if it was the last that register said of it."""
+    known = judgement(entries, version)
+    if known is None or known.action != PROMOTED or known.decision is None:
+        return None
+    return Decision.from_plain(json.loads(known.decision))
+
+
 def promote(name: str, version: int, *, reason: str, accept: Collection[str] = (), by: str | None = None) -> str:
     """Make a version the champion because a person says so; what was done, in a sentence. accept: the outcomes of
     register's decision that do not stand in the way. TrackingError when one does."""
@@ -117,7 +125,7 @@ def _need_consent(version: ModelVersion, known: Content | None, accept: Collecti
             f"and the champion is version {champion or 'none'} by now. Run dvc repro with this model in place, which "
             f"compares them, or add --accept-{INCOMPARABLE}; the ledger will say so."
         )
-    outcome = known.action if known else version.tags.get(f"{TAG}outcome", "")
+    outcome = known.action if known else version.tags.get(OUTCOME, "")
     if outcome not in NEEDS_A_FLAG or outcome in accept:
         return
     why = known.reason if known else version.tags.get(f"{TAG}reason", "")

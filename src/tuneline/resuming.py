@@ -8,18 +8,42 @@ when a checkpoint is written between two points of the learning curve: the losse
 """
 
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from peft import PeftModel
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from tuneline import host
 from tuneline.digests import file_digest
-from tuneline.log import warn
+from tuneline.log import report, warn
 
+KEPT = 2  # checkpoints of a training: the last, and the best
+GB = 10**9
 SEAL, LOGGED = "sealed.json", "logged.json"
+
+
+def tell_disk_needed(model: Any, checkpoints: Path) -> None:
+    """Report the most that the checkpoints of a training take at a time, and warn where the disk has less."""
+    needed = disk_needed(model)
+    told = f"checkpoints take up to {needed / GB:.1f} GB in {checkpoints}"
+    free = shutil.disk_usage(checkpoints).free
+    if free < needed:
+        warn("fine-tune", f"{told}, where {free / GB:.1f} GB are free. Free space before it is used up")
+    else:
+        report("fine-tune", told)
+
+
+def disk_needed(model: Any) -> int:
+    """Bytes of the checkpoints that are kept and of one that is being written: what is saved of the weights (of an
+    adapter its own alone), and the two moments that AdamW keeps of each one that learns."""
+    learning = sum(each.nbytes for each in model.parameters() if each.requires_grad)
+    saved = learning if isinstance(model, PeftModel) else sum(each.nbytes for each in model.parameters())
+    return (KEPT + 1) * (saved + 2 * learning)
 
 
 def seal(checkpoint: Path) -> None:

@@ -4,6 +4,7 @@ This module and what it imports travel inside every model folder (`code/`), so a
 without tuneline being installed.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import pandas as pd
 
 from tuneline.errors import DataError
 from tuneline.inference import Predictor
+from tuneline.tasks.base import Row
+
+SHOWN = 20  # problems
 
 
 class TunelineModel:
@@ -27,7 +31,21 @@ class TunelineModel:
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
         frame = model_input if isinstance(model_input, pd.DataFrame) else self._frame(list(model_input))
         rows = frame.astype(object).where(frame.notna(), None).to_dict("records")  # an empty cell is None, not NaN
+        self._check(rows)
         return pd.DataFrame(self.predictor.predict(rows), index=frame.index)
+
+    def _check(self, rows: Sequence[Row]) -> None:
+        """DataError names every row, from 1, whose texts are none."""
+        plain = [(name, column) for name, column in self.predictor.task.texts.items() if column.kind == "text"]
+        problems = [
+            f"row {number}: {name} {problem}"
+            for number, row in enumerate(rows, start=1)
+            for name, column in plain
+            if (problem := _problem(row.get(name), required=column.required))
+        ]
+        if problems:
+            more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+            raise DataError("\n  ".join(["nothing was predicted.", *problems[:SHOWN]]) + more)
 
     def _frame(self, texts: list[Any]) -> pd.DataFrame:
         """A list of texts as the one column that the task must have. DataError when it must have more."""
@@ -38,7 +56,20 @@ class TunelineModel:
                 f"a plain list has one text a row, and {task.name} reads {', '.join(needed)}. Expected a DataFrame "
                 "with these columns."
             )
-        return pd.DataFrame({needed[0]: texts})
+        return pd.DataFrame({needed[0]: texts}, dtype=object)  # as they came: _check says what is none
+
+
+def _problem(value: Any, *, required: bool) -> str | None:
+    """What keeps a value from being read as text."""
+    if value is None:
+        return "is missing" if required else None
+    if not isinstance(value, str):
+        return f"is {value!r:.100}. Expected text"
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        return f"holds half of a character at place {error.start + 1}, {value[error.start]!a}. Expected Unicode text"
+    return None
 
 
 def _load_pyfunc(path: str) -> TunelineModel:

@@ -6,6 +6,7 @@ the first failure stops the live part, and register brings the rest when the ser
 
 import json
 import os
+import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -26,7 +27,7 @@ from requests.exceptions import ChunkedEncodingError, ConnectionError, RetryErro
 
 from tuneline import curves, layout
 from tuneline.addresses import safe_text, safe_url
-from tuneline.errors import ServerAway
+from tuneline.errors import PipelineError, ServerAway
 from tuneline.log import warn
 
 STORE = Path("mlflow.db")  # sqlite; where no server is named
@@ -36,7 +37,9 @@ READ_ONLY = (
     "TUNELINE_TRACKING_READ_ONLY"  # environment variable: where it is set, a training keeps its points to itself
 )
 NO_CONNECTION = (ConnectionError, Timeout, ChunkedEncodingError, RetryError)  # of requests; the last: too many 5xx
+FULL = ("disk is full", "no space left", "could not extend file")  # sqlite, Linux, PostgreSQL
 BATCH = 500  # metrics per request; MLflow allows 1,000
+PATIENCE = 10  # seconds that a server has for an answer while a model trains
 
 
 def tracking_uri() -> str:
@@ -61,12 +64,14 @@ def make_store() -> None:
 def connect() -> MlflowClient:
     """A client of the tracking server in use. Raises ServerAway when it does not answer."""
     uri = tracking_uri()
-    if uri == _uri(STORE):
-        make_store()
     mlflow.set_tracking_uri(uri)
-    client = MlflowClient()
     try:
+        if uri == _uri(STORE):
+            make_store()
+        client = MlflowClient()
         client.search_experiments(max_results=1)
+    except PipelineError:
+        raise
     except Exception as error:  # sqlalchemy, requests and MLflow each have their own
         raise _away(error) from error
     return client
@@ -77,28 +82,35 @@ def answering() -> Iterator[None]:
     """Translate what a server leaves that goes away in the middle of the work into ServerAway."""
     try:
         yield
-    except Exception as error:
-        if any(_tells_of_absence(each) for each in _causes(error)):
-            raise _away(error) from error
+    except ServerAway:
         raise
+    except Exception as error:
+        cause = next((each for each in _causes(error) if _tells_of_absence(each)), None)
+        if cause is None:
+            raise
+        raise _away(cause) from error
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def _causes(error: Exception) -> Iterator[Exception]:
     """The error and those that it came from."""
-    while error is not None:
+    while isinstance(error, Exception):
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]  # None ends it
 
 
-def _tells_of_absence(error: BaseException) -> bool:
+def _tells_of_absence(error: Exception) -> bool:
     """Whether a retry may help: no connection, or a server or database that says so."""
     return isinstance(error, NO_CONNECTION) or getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE"
 
 
 def _away(error: Exception) -> ServerAway:
+    said = _first_line(error)
+    found, remedy = "does not answer", "Start the server or correct MLFLOW_TRACKING_URI"
+    if any(sign in said.lower() for sign in FULL):
+        found, remedy = "has no space left", "Free space where it keeps its store and files"
     return ServerAway(
-        f"MLflow at {safe_uri()} does not answer: {_first_line(error)}. Start the server or correct "
-        "MLFLOW_TRACKING_URI, then run the same command again: nothing that was trained is lost."
+        f"MLflow at {safe_uri()} {found}: {said}. {remedy}, then run the same command again: nothing that was trained "
+        "is lost."
     )
 
 
@@ -121,11 +133,21 @@ def find_run(client: MlflowClient, experiment: str, digest: str, taken: Collecti
     """The whole run of exactly these inputs, or None. Runs of them that were cut short are deleted: what
     replaces them holds all their points. taken: ids of runs that are not asked for."""
     runs = client.search_runs([experiment], f"tags.`{DIGEST}` = '{digest}'")
-    whole = [run for run in runs if run.data.tags.get(COMPLETE) == "yes"]
-    for run in runs:
-        if run not in whole:
-            client.delete_run(run.info.run_id)
-    return next((run for run in whole if run.info.run_id not in taken), None)
+    whole = [run if _is_whole(run) else _cleared_away(client, run.info.run_id) for run in runs]
+    return next((run for run in whole if run is not None and run.info.run_id not in taken), None)
+
+
+def _is_whole(run: Run) -> bool:
+    return bool(run.data.tags.get(COMPLETE) == "yes")
+
+
+def _cleared_away(client: MlflowClient, run_id: str) -> Run | None:
+    """None, and the run is deleted; or the run, where another host completed it in this moment."""
+    client.delete_run(run_id)
+    if not _is_whole(client.get_run(run_id)):
+        return None
+    client.restore_run(run_id)
+    return client.get_run(run_id)
 
 
 def ensure_run(
@@ -158,8 +180,8 @@ def _start_run(client: MlflowClient, experiment: str, digest: str, params: Mappi
 def _finish_run(client: MlflowClient, run_id: str, missing: Sequence[dict[str, float]]) -> None:
     """Log the points that are still missing and mark the run as whole."""
     log_curve(client, run_id, missing)
-    client.set_tag(run_id, COMPLETE, "yes")
     client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
+    client.set_tag(run_id, COMPLETE, "yes")  # last: a run that is cut short before is replaced
 
 
 def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
@@ -215,6 +237,7 @@ class LiveRun:
         local.parent.mkdir(parents=True, exist_ok=True)
         if os.environ.get(READ_ONLY):
             return
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(PATIENCE))  # MLflow's own is two minutes, for uploads
         try:
             self.client = connect()
             place = experiment_id(self.client, experiment)
@@ -230,8 +253,11 @@ class LiveRun:
         with self.local.open("a", encoding="utf-8") as file:
             file.write(json.dumps(point) + "\n")
         if self.run_id:
+            began = time.monotonic()
             try:
                 log_curve(self.client, self.run_id, [point])
+                if time.monotonic() - began > PATIENCE:
+                    raise TimeoutError(f"took more than {PATIENCE} s for one point.")
                 self.sent |= set() if prefix else {int(point["step"])}
             except Exception as error:
                 self._lose(error)
@@ -262,4 +288,6 @@ def safe_uri() -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return safe_text((str(error).strip().splitlines() or [type(error).__name__])[0][:300])
+    """What an error says first. Without the path that was asked for: the cause stands behind it."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return safe_text(re.sub(r" with url: \S+", "", line)[:300])

@@ -32,7 +32,7 @@ from tuneline.optimization import in_base, parameter_groups
 from tuneline.params import Regularization, Train
 from tuneline.precision import has_bf16
 from tuneline.regularization import Replay, check, held_back
-from tuneline.resuming import SinceLogged, last_whole, seal, state_of
+from tuneline.resuming import KEPT, SinceLogged, last_whole, seal, state_of, tell_disk_needed
 from tuneline.tasks.base import Feature, Head, Task
 from tuneline.termination import SaveAndEnd, saved_when_told
 from tuneline.vocabulary_in_use import in_use
@@ -69,6 +69,8 @@ def fine_tune(
     bf16 = has_bf16() if params.bf16 is None else params.bf16
     with _on_threads(params.threads), _sped_up(model, head, params, train[0]):
         examples = Examples(train, task, labels, tokenizer, params.augmentation, params.seed)
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        tell_disk_needed(model, checkpoints)
         last = last_whole(checkpoints)
         metric = params.metric_for_best_model or task.metric_in_training
         greater_is_better = task.metrics.get(metric, False)
@@ -300,7 +302,7 @@ def _arguments(
         bf16=bf16,
         eval_strategy=strategy,
         save_strategy="epoch",
-        save_total_limit=2,
+        save_total_limit=KEPT,
         load_best_model_at_end=watching,
         metric_for_best_model=metric if watching else None,
         greater_is_better=greater_is_better if watching else None,

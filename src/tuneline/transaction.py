@@ -101,13 +101,14 @@ def _conclude(client: MlflowClient, book: Ledger, entry: Entry) -> Entry | None:
         _point(client, book.model, CHAMPION, now.champion, after.champion)
         _point(client, book.model, CHALLENGER, now.challenger, after.challenger)
         now, _ = pointed(client, book.model)
+    status = book.status(entry)
+    if status != RUNNING:  # another host that took this process for dead has ended it
+        return replace(entry, status=FINISHED) if status == FINISHED else None
     if entry.why is not None or now.champion != after.champion:
         book.fail(entry, entry.why or f"the champion alias pointed to {now.champion or 'no version'}")
         return None
-    status = book.status(entry)  # another host that took this process for dead has ended it
-    if status == RUNNING:
-        book.finish(entry)
-    return replace(entry, status=FINISHED) if status in (RUNNING, FINISHED) else None
+    book.finish(entry)
+    return replace(entry, status=FINISHED)
 
 
 def _point(client: MlflowClient, name: str, alias: str, now: int | None, to: int | None) -> None:
@@ -146,9 +147,9 @@ def _settle(client: MlflowClient, book: Ledger, entries: Sequence[Entry]) -> Non
     """End the announcements that their processes have left behind, after a wait for those that may be at work."""
     for entry in entries:
         _wait_for(book, entry)
-    entries = book.read()
+    waited_for, entries = {entry.run_id for entry in entries}, book.read()
     ended = max((entry.content.sequence for entry in entries if entry.status != RUNNING), default=0)
-    left = [entry for entry in entries if entry.status == RUNNING]
+    left = [entry for entry in entries if entry.status == RUNNING and entry.run_id in waited_for]
     late = [entry for entry in left if entry.content.sequence <= ended]
     rivals = [entry for entry in left if entry.content.sequence > ended]
     now, _ = pointed(client, book.model)

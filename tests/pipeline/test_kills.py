@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import change, make_project, run
+from tests.conftest import change, make_project, run, write_toy_rows
 from tests.kills.driver import Tally, kill_until_done, undisturbed
 from tests.kills.state import broken_objects, differences, end_state
 
@@ -22,6 +22,8 @@ def test_killed_anywhere_the_same_command_ends_as_if_nothing_had_happened(tmp_pa
     kills, seed = int(os.environ.get("TUNELINE_KILLS", "6")), int(os.environ.get("TUNELINE_KILL_SEED", "0"))
     fresh = make_project(tmp_path / "fresh" / "project", toy_checkpoint)
     run("dvc", "repro", cwd=fresh)  # for a dvc.lock in git, as every project has
+    write_toy_rows(fresh / "data/sample/toy/rows.csv", rows=90)  # so that every stage has work to do
+    run("tuneline", "data", "add", "--force", "toy", "data/sample/toy", cwd=fresh)
     change(fresh / "params.yaml", "num_train_epochs: 8", "num_train_epochs: 12")
     change(fresh / "params.yaml", "early_stopping_patience: 8", "early_stopping_patience: 2")
     run("git", "add", "-A", cwd=fresh)

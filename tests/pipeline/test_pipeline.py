@@ -119,6 +119,24 @@ def test_a_second_server_gets_the_whole_run_and_a_model_from_the_cache(project: 
     assert list(mlflow.MlflowClient(third, third).search_model_versions()) == []
 
 
+def test_a_champion_that_was_not_told_of_its_decision_is_told_by_the_next_register(project: Path) -> None:
+    """As after a kill between the alias and the tags."""
+    import mlflow  # noqa: PLC0415
+
+    repro(project)
+    uri = f"sqlite:///{project / 'mlflow.db'}"
+    client = mlflow.MlflowClient(uri, uri)
+    told = client.get_model_version_by_alias("toy", "champion").tags
+    assert told["tuneline.decision.outcome"] == "promoted"
+    for tag in told:
+        if tag.startswith("tuneline.decision."):
+            client.delete_model_version_tag("toy", "1", tag)
+    (project / "data/reports/registration.json").unlink()
+    assert repro(project) == ["register"]
+    assert client.get_model_version_by_alias("toy", "champion").tags == told
+    assert registration(project)["decision"]["outcome"] == "promoted"  # type: ignore[index]
+
+
 def test_a_finished_training_gives_the_same_bytes_again_until_another_one_begins(project: Path) -> None:
     outs = [project / "data" / out for out in ("model", "reports/training.json", "reports/learning_curve.csv")]
     home, checkpoints = project.parent / "home", project / ".tuneline/checkpoints"
@@ -218,7 +236,7 @@ def test_a_full_disk_is_named_and_leaves_nothing_half_written(project: Path) -> 
         "    with layout.staged(layout.VALIDATED) as [place]:\n"
         "        place.mkdir(); (place / 'a').write_text('x'); open('/dev/full', 'w', 1).write('x\\n')\n"
         "assert not layout.VALIDATED.exists()\n"
-        "assert not list(layout.STATE.glob('staged-*'))\n"
+        "assert not list(layout.SCRATCH.glob('[!.]*'))\n"
     )
     run(sys.executable, "-c", script, cwd=project)
 

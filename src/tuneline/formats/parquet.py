@@ -34,7 +34,7 @@ def read_parquet(source: Source, reading: Reading) -> Iterator[Chunk]:
                         dict(zip(wanted, part.columns, strict=True)),
                     )
                     before += len(part)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: of the name of a column
         raise DataError(
             f"{source.shown}: not a whole Parquet file ({str(error).splitlines()[0][:200]}). "
             "Was it cut short on its way? Fetch or write it again."

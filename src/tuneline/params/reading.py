@@ -8,6 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.reader import ReaderError
 
 from tuneline import layout
@@ -15,6 +16,7 @@ from tuneline.errors import ParamsError, did_you_mean
 from tuneline.params.whole import Params, Sections
 
 DEFAULTED = ("model", "tokenize", "train", "evaluate")  # sections whose every key has a default
+DEEPEST = 100  # levels of lists and mappings
 
 
 def read_params(*names: str, path: Path = layout.PARAMS) -> Sections:
@@ -44,7 +46,9 @@ def load_yaml(path: Path, *, round_trip: bool = False) -> Any:
     yaml = YAML(typ="rt" if round_trip else "safe")
     yaml.preserve_quotes = True
     try:
-        return yaml.load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        _refuse_deep(text, path)
+        return yaml.load(text)
     except FileNotFoundError:
         raise ParamsError(
             f"{path} is missing in {Path.cwd()}. Run from the root of the project, or copy a file from recipes/."
@@ -61,6 +65,18 @@ def load_yaml(path: Path, *, round_trip: bool = False) -> Any:
         ) from error
     except ValueError as error:  # of a value that says what it is, such as a date or !!int
         raise ParamsError(f"{path}: a value is not what it looks like: {error}. Put it in quotes.") from error
+    except TypeError as error:  # a mapping or a list has no hash
+        raise ParamsError(f"{path}: a key is a mapping or a list, expected a word. Look for `{{` and `[`.") from error
+
+
+def _refuse_deep(text: str, path: Path) -> None:
+    """ParamsError where lists and mappings stand in one another by the hundred: to load them would end the process."""
+    depth = 0
+    for event in YAML(typ="safe").parse(text):
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > DEEPEST:
+            line = event.start_mark.line + 1
+            raise ParamsError(f"{path} line {line}: nests more than {DEEPEST} deep. Sections nest a few levels.")
 
 
 def _describe(problem: Any) -> list[str]:

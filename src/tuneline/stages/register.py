@@ -20,6 +20,7 @@ from tuneline.digests import digest, tree_digest
 from tuneline.evidence import Evaluated
 from tuneline.gate import Decision
 from tuneline.layout import split_file, staged
+from tuneline.ledger import Ledger
 from tuneline.log import report
 from tuneline.old_rows import OldRows
 from tuneline.params import Sections
@@ -56,18 +57,19 @@ def run(params: Sections) -> None:
             return _known(grounds) or _decide(client, champion, ours, params, metric, performance, old_rows)
 
         decision = promotion.judge(client, version, decide)
-        if decision.outcome != "champion":
+        if decision.outcome == "champion":
+            decision = _untold(client, version) or decision
+        registered = {
+            "name": name, "version": int(version.version), "experiment_id": experiment, "run_id": version.run_id,
+            "performance": asdict(performance), "decision": decision.plain(), "grounds": grounds,
+            "old_rows": asdict(old_rows) if old_rows else None,
+        }  # fmt: skip
+        with staged(layout.REGISTRATION) as [registration]:
+            registration.write_text(json.dumps(registered, indent=2) + "\n", encoding="utf-8")
+        write_page(layout.REPORT, facts, registered)
+        if decision.outcome != "champion":  # then the version was told all of it, with the decision that made it so
+            client.log_artifact(str(version.run_id), str(layout.REPORT))
             _tell(client, version, decision)
-    registered = {
-        "name": name, "version": int(version.version), "experiment_id": experiment, "run_id": version.run_id,
-        "performance": asdict(performance), "decision": decision.plain(), "grounds": grounds,
-        "old_rows": asdict(old_rows) if old_rows else None,
-    }  # fmt: skip
-    with staged(layout.REGISTRATION) as [registration]:
-        registration.write_text(json.dumps(registered, indent=2) + "\n", encoding="utf-8")
-    write_page(layout.REPORT, facts, registered)
-    if decision.outcome != "champion":  # then the version has its report, with the decision that made it so
-        client.log_artifact(str(version.run_id), str(layout.REPORT))
     report(
         "register",
         f"{name} version {version.version}{' (new)' if new else ''}: {decision.outcome}, {decision.reason}"
@@ -113,14 +115,21 @@ def _recorded(
     return {**_tags(params, training, evaluation), **performance.tags(), **recorded}
 
 
+def _untold(client: MlflowClient, version: ModelVersion) -> Decision | None:
+    """The decision that made a version the champion, where register was killed before it had told the version."""
+    if gate.OUTCOME in version.tags:
+        return None
+    return promotion.made_champion(Ledger(client, version.name).read(), int(version.version))
+
+
 def _tell(client: MlflowClient, version: ModelVersion, decision: Decision) -> None:
-    """The decision as tags of the version, in place of an earlier one."""
+    """The decision as tags of the version, in place of an earlier one. The outcome comes last: with it, all is told."""
     tags = decision.tags()
     for tag in client.get_model_version(version.name, version.version).tags:
         if tag.startswith(gate.CRITERION) and tag not in tags:
             client.delete_model_version_tag(version.name, version.version, tag)
-    for tag, value in tags.items():
-        client.set_model_version_tag(version.name, version.version, tag, value)
+    for tag in sorted(tags, key=lambda tag: tag == gate.OUTCOME):
+        client.set_model_version_tag(version.name, version.version, tag, tags[tag])
 
 
 def _decide(

@@ -1,13 +1,11 @@
 """validate: the raw rows → checked rows in three splits, the refused ones, and the report on both."""
 
 import json
-import tempfile
-from pathlib import Path
 
 from tuneline import expectations, layout
 from tuneline.copies import judge
 from tuneline.data_docs import LAST_VALIDATION, failure, render
-from tuneline.layout import staged, storage_errors
+from tuneline.layout import scratch, staged, storage_errors
 from tuneline.log import report
 from tuneline.near_duplicates import Sketches
 from tuneline.params import Sections
@@ -20,12 +18,10 @@ SECTIONS = ("data", "task")
 
 def run(params: Sections) -> None:
     data, task = params.data, params.task
-    layout.STATE.mkdir(exist_ok=True)
-    with storage_errors(), tempfile.TemporaryDirectory(dir=layout.STATE, prefix="validate-") as folder:
-        scratch = Path(folder)
-        with Sketches(scratch, data.checks.near_duplicate_similarity, len(text_columns(task))) as sketches:
+    with storage_errors(), scratch() as folder:
+        with Sketches(folder, data.checks.near_duplicate_similarity, len(text_columns(task))) as sketches:
             batches = read_rows(layout.RAW / data.name, data, task)
-            survey = survey_rows(batches, data, task, sketches, scratch / "rows.parquet")
+            survey = survey_rows(batches, data, task, sketches, folder / "rows.parquet")
             verdict = judge(survey, sketches, data, one_gold=task.one_gold)
         outcomes = expectations.validate(expectations.frames(survey, verdict, data.splits), data.checks)
         failed = failure(outcomes, survey, verdict, data)

@@ -1,0 +1,1 @@
+"""What a coverage-guided fuzzer feeds the readers with, and what it found."""
