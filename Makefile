@@ -16,9 +16,9 @@ run: .venv/installed
 test: .venv/installed lint check-types check-imports
 	pytest --numprocesses 2 --dist loadgroup
 
-# 200 kills of dvc repro at any point; half an hour.
+# 200 kills of dvc repro at any point, and crowds: an hour on two cores.
 torture: .venv/installed
-	TUNELINE_KILLS=$${TUNELINE_KILLS:-200} pytest -s tests/pipeline/test_kills.py
+	TUNELINE_KILLS=$${TUNELINE_KILLS:-200} pytest -m torture -rP --numprocesses 2 --dist loadgroup
 
 # A coverage-guided fuzzer on what reads a person's files, five minutes. What it finds stays in tests/fuzz/cases.
 fuzz: .venv/installed

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,6 +42,14 @@ def own_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow puts the `code` folder of each model that it loads on the path. There it would stay, and processes that a
     later test starts would import that in place of this source tree."""
     monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+@pytest.fixture(autouse=True)
+def own_registry() -> Iterator[None]:
+    """MLflow leaves the address that it was given last in the environment, and processes that a later test starts would
+    take it for their registry."""
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 @pytest.fixture(scope="session")

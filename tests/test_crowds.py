@@ -115,6 +115,7 @@ def all_register_at_once(client: MlflowClient, name: str, place: Path, count: in
     assert pointed(client, name)[0].champion == max(e.content.version or 0 for e in entries if e.status == "FINISHED")
 
 
+@pytest.mark.torture
 def test_a_hundred_registrations_at_once_on_a_server_lose_nothing(shared: MlflowClient, tmp_path: Path) -> None:
     all_register_at_once(shared, "hundred", tmp_path, 100)
 
@@ -123,6 +124,7 @@ def test_twenty_registrations_at_once_in_a_file_lose_nothing(local: MlflowClient
     all_register_at_once(local, "twenty", tmp_path, 20)
 
 
+@pytest.mark.torture
 def test_hosts_that_register_at_once_lose_nothing(shared: MlflowClient, tmp_path: Path) -> None:
     all_register_at_once(shared, "hosts", tmp_path, 10, hosts=True)
 
@@ -136,6 +138,7 @@ def tuneline(*arguments: str) -> Any:
     return json.loads(done.output)
 
 
+@pytest.mark.torture
 def test_after_a_thousand_runs_and_two_hundred_versions_every_answer_is_right(
     quick: MlflowClient, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,30 @@ def test_two_runs_at_once_share_what_is_alike_and_take_a_device_each(site: Site)
     }
     assert versions[good] > versions[poor]
     assert float(champion(site).tags["tuneline.score.accuracy"]) == max(versions.values())
+
+
+@pytest.mark.torture
+def test_ten_runs_at_once_and_a_worker_that_is_killed_lose_nothing(site: Site) -> None:
+    """Four at a time on one worker and two on another, which is killed while four wait."""
+    site.start_worker("second", limit=2)
+    asked = {site.submit(overrides={**SHORT, "train.seed": seed}): seed for seed in range(50, 60)}
+    until(lambda: sum(site.state(each)["type"] == "RUNNING" for each in asked) >= 6, 180, "six runs at work")
+    site.programs.pop("second").kill()
+    ended = {each: site.finish(each, 600)["type"] for each in asked}
+    lost = [each for each, state in ended.items() if state == "CRASHED"]
+    assert set(ended.values()) <= {"COMPLETED", "CRASHED"}, ended
+    assert len(lost) <= 2
+    again = [site.submit(overrides={**SHORT, "train.seed": asked[each]}) for each in lost]
+    assert {site.finish(each, 300)["type"] for each in again} <= {"COMPLETED"}
+    until(lambda: not site.processes(), 30, f"the end of {site.processes()}")
+    client = mlflow.MlflowClient(site.mlflow, site.mlflow)
+    seeds = [
+        int(client.get_run(str(version.run_id)).data.params["train.seed"])
+        for version in client.search_model_versions("name = 'toy'")
+    ]
+    assert sorted(seed for seed in seeds if seed in asked.values()) == sorted(asked.values())
+    found = json.loads(run("tuneline", "history", "toy", "--json", cwd=site.project, **site.env).stdout)
+    assert found["problems"] == []
 
 
 def test_data_that_is_pushed_starts_a_run_on_it(site: Site) -> None:

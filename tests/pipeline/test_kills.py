@@ -1,49 +1,78 @@
 """`dvc repro` is killed with SIGKILL, at any point of any stage, and run again: the end is as if nothing had happened.
 
-TUNELINE_KILLS says how many kills, TUNELINE_KILL_SEED which ones; `make torture` asks for 200.
+TUNELINE_KILLS says how many kills the long form makes, TUNELINE_KILL_SEED which ones.
 """
 
 import os
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import change, make_project, run, write_toy_rows
-from tests.kills.driver import Tally, kill_until_done, undisturbed
+from tests.kills.driver import Tally, Undisturbed, kill_until_done, undisturbed
 from tests.kills.state import broken_objects, differences, end_state
 
 pytestmark = pytest.mark.slow
+KILLS = int(os.environ.get("TUNELINE_KILLS", "200"))
+SEED = int(os.environ.get("TUNELINE_KILL_SEED", "0"))
+PARTS = 8  # of the long form, so that several processes share it
 KILLS_OF_A_PROJECT = 5
 
+Copy = Callable[[str], Path]
 
-def test_killed_anywhere_the_same_command_ends_as_if_nothing_had_happened(tmp_path: Path, toy_checkpoint: Path) -> None:
-    kills, seed = int(os.environ.get("TUNELINE_KILLS", "6")), int(os.environ.get("TUNELINE_KILL_SEED", "0"))
-    fresh = make_project(tmp_path / "fresh" / "project", toy_checkpoint)
-    run("dvc", "repro", cwd=fresh)  # for a dvc.lock in git, as every project has
-    write_toy_rows(fresh / "data/sample/toy/rows.csv", rows=90)  # so that every stage has work to do
-    run("tuneline", "data", "add", "--force", "toy", "data/sample/toy", cwd=fresh)
-    change(fresh / "params.yaml", "num_train_epochs: 8", "num_train_epochs: 12")
-    change(fresh / "params.yaml", "early_stopping_patience: 8", "early_stopping_patience: 2")
-    run("git", "add", "-A", cwd=fresh)
-    run("git", "commit", "-qm", "a lock", cwd=fresh)
-    run("git", "clean", "-fdxq", "--exclude", "data/raw", "--exclude", ".dvc", cwd=fresh)
-    shutil.rmtree(fresh / ".dvc/cache/runs")  # or DVC would take the outs from there
 
-    def copied(name: str) -> Path:
-        place = tmp_path / name
-        shutil.copytree(fresh, place, symlinks=True)
-        return place
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory, toy_checkpoint: Path) -> Path:
+    """A project with a dvc.lock in git, and work for every stage."""
+    project = make_project(tmp_path_factory.mktemp("kills") / "fresh", toy_checkpoint)
+    run("dvc", "repro", cwd=project)
+    write_toy_rows(project / "data/sample/toy/rows.csv", rows=90)
+    run("tuneline", "data", "add", "--force", "toy", "data/sample/toy", cwd=project)
+    change(project / "params.yaml", "num_train_epochs: 8", "num_train_epochs: 12")
+    change(project / "params.yaml", "early_stopping_patience: 8", "early_stopping_patience: 2")
+    run("git", "add", "-A", cwd=project)
+    run("git", "commit", "-qm", "a lock", cwd=project)
+    run("git", "clean", "-fdxq", "--exclude", "data/raw", "--exclude", ".dvc", cwd=project)
+    shutil.rmtree(project / ".dvc/cache/runs")  # or DVC would take the outs from there
+    return project
 
-    whole = undisturbed(copied("whole"))
-    expected = end_state(tmp_path / "whole")
-    tally, chance, number = Tally(), random.Random(seed), 0
+
+@pytest.fixture
+def copied(fresh: Path, tmp_path: Path) -> Copy:
+    return lambda name: Path(shutil.copytree(fresh, tmp_path / name, symlinks=True))
+
+
+@pytest.fixture(scope="module")
+def expected(fresh: Path) -> tuple[Undisturbed, dict[str, Any]]:
+    """How an undisturbed run goes, and what it ends with."""
+    project = Path(shutil.copytree(fresh, fresh.parent / "whole", symlinks=True))
+    return undisturbed(project), end_state(project)
+
+
+def kill_and_compare(kills: int, seed: int, copied: Copy, expected: tuple[Undisturbed, dict[str, Any]]) -> None:
+    (whole, state), tally, chance = expected, Tally(), random.Random(seed)
     while tally.kills.total() < kills:
-        project = copied(f"killed-{number}")
+        project = copied(f"killed-{tally.projects}")
         kill_until_done(project, whole, chance, tally, min(KILLS_OF_A_PROJECT, kills - tally.kills.total()))
         assert broken_objects(project) == []
-        assert differences(end_state(project), expected) == [], f"seed {seed}, project {number}: {tally}"
-        print(tally, flush=True)
+        assert differences(end_state(project), state) == [], f"seed {seed}, project {tally.projects}: {tally}"
         shutil.rmtree(project)
-        number += 1
+    print(f"\nseed {seed}: {tally}", flush=True)
+
+
+def test_killed_anywhere_the_same_command_ends_as_if_nothing_had_happened(
+    copied: Copy, expected: tuple[Undisturbed, dict[str, Any]]
+) -> None:
+    kill_and_compare(6, SEED, copied, expected)
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("part", range(PARTS))
+def test_killed_very_often_it_does_so_too(
+    copied: Copy, expected: tuple[Undisturbed, dict[str, Any]], part: int
+) -> None:
+    kill_and_compare(KILLS // PARTS, SEED + 1 + part, copied, expected)
