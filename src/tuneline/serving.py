@@ -35,13 +35,13 @@ class TunelineModel:
         return pd.DataFrame(self.predictor.predict(rows), index=frame.index)
 
     def _check(self, rows: Sequence[Row]) -> None:
-        """DataError names every row, from 1, whose texts are none."""
+        """DataError names every row, from 1, with a value that is no text. Missing columns are for the task to tell."""
         plain = [(name, column) for name, column in self.predictor.task.texts.items() if column.kind == "text"]
         problems = [
             f"row {number}: {name} {problem}"
             for number, row in enumerate(rows, start=1)
             for name, column in plain
-            if (problem := _problem(row.get(name), required=column.required))
+            if name in row and (problem := _problem(row[name], required=column.required))
         ]
         if problems:
             more = f"\n  and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
