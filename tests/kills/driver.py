@@ -37,11 +37,11 @@ class Tally:
 
     kills: Counter[str] = field(default_factory=Counter)
     projects: int = 0
-    torn_locks: int = 0
+    torn: int = 0  # files of DVC itself
 
     def __str__(self) -> str:
         each = ", ".join(f"{name} {count}" for name, count in sorted(self.kills.items()))
-        return f"{self.kills.total()} kills ({each}); {self.projects} projects, {self.torn_locks} torn dvc.lock"
+        return f"{self.kills.total()} kills ({each}); {self.projects} projects, {self.torn} torn files of DVC"
 
 
 def undisturbed(project: Path) -> Undisturbed:
@@ -58,11 +58,14 @@ def undisturbed(project: Path) -> Undisturbed:
     return Undisturbed(time.monotonic() - started, dict(points))
 
 
-def kill_until_done(project: Path, whole: Undisturbed, chance: random.Random, tally: Tally, kills: int) -> None:
-    """Begin the run anew after each kill, then let it end. What is killed leaves no process behind."""
+def kill_until_done(
+    project: Path, whole: Undisturbed, chance: random.Random, tally: Tally, kills: int, *, at_times: bool
+) -> None:
+    """Begin the run anew after each kill, then let it end. What is killed leaves no process behind. at_times: some
+    kills come after a time, and not at a point, so that no seed brings them back."""
     for _ in range(kills):
         to_come = [stage for stage, out in LAST_OUTS.items() if not (project / out).exists()]
-        by_point = chance.random() < 0.6
+        by_point = not at_times or chance.random() < 0.6
         name = chance.choice(["dvc", *to_come])
         point = chance.randint(1, whole.points[name])
         run = _start(project, **({"TUNELINE_KILL_AT": f"{name} {point}"} if by_point else {}))
@@ -95,11 +98,15 @@ def _start(project: Path, **env: str) -> subprocess.Popen[str]:
 
 
 def _mended(project: Path, out: str, tally: Tally) -> bool:
-    """DVC writes dvc.lock in place. One that a kill cut short is taken from git again, as docs/reliability.md says."""
-    if "dvc.lock" not in out or not re.search("is invalid|corrupted", out):
+    """DVC writes dvc.lock and its table of locks in place. Of one that a kill cut short, docs/reliability.md says what
+    brings it back."""
+    if "dvc.lock" in out and re.search("is invalid|corrupted", out):
+        subprocess.run(["git", "checkout", "--quiet", "dvc.lock"], cwd=project, check=True)
+    elif "Unable to read RWLock-file" in out:
+        (project / ".dvc/tmp/rwlock").unlink()
+    else:
         return False
-    tally.torn_locks += 1
-    subprocess.run(["git", "checkout", "--quiet", "dvc.lock"], cwd=project, check=True)
+    tally.torn += 1
     return True
 
 
