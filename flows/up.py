@@ -24,7 +24,7 @@ import click
 from filelock import FileLock, Timeout
 
 from flows import ROOT
-from tuneline import host
+from tuneline import host, layout
 from tuneline.commands import output
 from tuneline.devices import devices
 from tuneline.errors import PipelineError
@@ -34,7 +34,7 @@ HEALTHY_SECONDS = 180.0
 GRACE_SECONDS = 30.0
 HOST_REMOTE = "runs-of-this-host"
 LOCALHOST = "127.0.0.1"
-STORE = ROOT / "mlflow.db"  # of the MLflow server, and of what runs without one
+STORE = ROOT / layout.STORE  # of the MLflow server, and of what runs without one
 
 
 class UpError(PipelineError):

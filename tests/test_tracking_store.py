@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tuneline import tracking
+from tuneline import layout, tracking
 
 MAKES = "from tuneline import tracking; print('begins', flush=True); tracking.make_store()"
 
@@ -22,6 +22,6 @@ def test_a_store_whose_making_was_cut_short_is_made_anew(tmp_path: Path, monkeyp
         assert time.monotonic() < limit
     process.kill()
     process.communicate()
-    assert not tracking.STORE.exists()
+    assert not layout.STORE.exists()
     assert [each.name for each in tracking.connect().search_experiments()] == ["Default"]
     assert [file.name for file in tmp_path.rglob("mlflow.db*")] == ["mlflow.db"]

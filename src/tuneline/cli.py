@@ -54,9 +54,9 @@ def stage(name: str) -> None:
     """Run one stage. dvc.yaml calls this; run `dvc repro` yourself."""
     import_module("tuneline.leash").tie_to_parent()
     read_params = import_module("tuneline.params").read_params
-    read_params()  # a slip in params.yaml shows before anything heavy is loaded
+    data = read_params("data").data  # a slip in params.yaml shows before anything heavy is loaded
     with layout.storage_errors():
-        import_module("tuneline.intact").check(name, read_params("data").data.name)
+        import_module("tuneline.intact").check(name, data.name)
         module = import_module(STAGES[name])
         module.run(read_params(*module.SECTIONS))
 

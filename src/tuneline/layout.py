@@ -63,6 +63,8 @@ SIGNS = {  # of the same, in errors that are not Python's own
     "iostream error": f"it could not be written to its end, as when there is {NO_SPACE}",
 }
 
+STORE = Path("mlflow.db")  # MLflow's, sqlite, where no server is named
+
 SPLITS = ("train", "validation", "test")
 
 

@@ -193,7 +193,7 @@ def _run_stages(version: Recorded, folder: Path, say: Say) -> str | None:
 def tracking_of(params: Mapping[str, Any], folder: Path) -> dict[str, str]:
     """A tracking database of the clone; the registry, where the base is one of its models. Neither is written to."""
     checkpoint = str(params["model"].get("checkpoint") or "")
-    own = f"sqlite:///{folder / layout.STATE / 'mlflow.db'}"
+    own = f"sqlite:///{folder / layout.STATE / layout.STORE}"
     uri = tracking.tracking_uri() if checkpoint.startswith(REGISTRY) else own
     return {"MLFLOW_TRACKING_URI": uri, tracking.READ_ONLY: "yes"}
 

@@ -23,6 +23,7 @@ from tuneline.addresses import safe_url
 from tuneline.checkpoints import TOKENIZER_FILES
 from tuneline.digests import digest, file_digest
 from tuneline.errors import TrackingError
+from tuneline.intact import dvc_hash
 from tuneline.layout import SPLITS, split_file
 from tuneline.params import Sections
 from tuneline.parquet import read_batches, schema_of, write_rows
@@ -156,7 +157,7 @@ def _lock() -> dict[str, Any]:
     if missing:
         raise TrackingError(f"{layout.LOCK}: has no stage {missing[0]}. {remedy}")
     outs = {out["path"]: out.get("md5") for out in lock["stages"]["evaluate"]["outs"]}
-    found = hashlib.md5(layout.EVALUATION.read_bytes(), usedforsecurity=False).hexdigest()
+    found = dvc_hash(layout.EVALUATION)
     if outs.get(layout.EVALUATION.as_posix()) != found:
         raise TrackingError(f"{layout.LOCK}: names another {layout.EVALUATION} than the one that is here. {remedy}")
     return lock

@@ -30,7 +30,6 @@ from tuneline.addresses import safe_text, safe_url
 from tuneline.errors import PipelineError, ServerAway
 from tuneline.log import warn
 
-STORE = Path("mlflow.db")  # sqlite; where no server is named
 DIGEST = "tuneline.inputs_digest"
 COMPLETE = "tuneline.complete"
 READ_ONLY = (
@@ -43,8 +42,8 @@ PATIENCE = 10  # seconds that a server has for an answer while a model trains
 
 
 def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, else STORE at the root of the project."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or _uri(STORE)
+    """MLFLOW_TRACKING_URI, else the store at the root of the project."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or _uri(layout.STORE)
 
 
 def _uri(store: Path) -> str:
@@ -52,12 +51,14 @@ def _uri(store: Path) -> str:
 
 
 def make_store() -> None:
-    """Make STORE, unless it is there. Elsewhere first: MLflow takes seconds to make its tables, and cannot use a file
-    that it was killed over."""
+    """Make the store of the project, unless it is there. Elsewhere first: MLflow takes seconds to make its tables, and
+    cannot use a file that it was killed over."""
+    if layout.STORE.exists():
+        return
     layout.STATE.mkdir(exist_ok=True)
     with FileLock(layout.STATE / "store.lock"):
-        if not STORE.exists():
-            with layout.staged(STORE) as [place]:
+        if not layout.STORE.exists():  # another process may have made it meanwhile
+            with layout.staged(layout.STORE) as [place]:
                 MlflowClient(_uri(place)).search_experiments(max_results=1)
 
 
@@ -66,7 +67,7 @@ def connect() -> MlflowClient:
     uri = tracking_uri()
     mlflow.set_tracking_uri(uri)
     try:
-        if uri == _uri(STORE):
+        if uri == _uri(layout.STORE):
             make_store()
         client = MlflowClient()
         client.search_experiments(max_results=1)

@@ -77,7 +77,7 @@ def kill_until_done(
             out, _ = run.communicate()
         if run.returncode != -signal.SIGKILL:
             assert run.returncode == 0 or _mended(project, out, tally), out
-            break  # it came to its end
+            break  # it came to its end, or to a file that DVC tore
         tally.kills[f"{name} at a point" if by_point else "any at a time"] += 1
         _nothing_works_in(project)
     while True:

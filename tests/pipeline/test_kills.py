@@ -6,13 +6,12 @@ TUNELINE_KILLS says how many kills the long form makes, TUNELINE_KILL_SEED which
 import os
 import random
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import change, make_project, run, write_toy_rows
+from tests.conftest import change, run, write_toy_rows
 from tests.kills.driver import Tally, Undisturbed, kill_until_done, undisturbed
 from tests.kills.state import broken_objects, differences, end_state
 
@@ -22,14 +21,11 @@ SEED = int(os.environ.get("TUNELINE_KILL_SEED", "0"))
 PARTS = 8  # of the long form, so that several processes share it
 KILLS_OF_A_PROJECT = 5
 
-Copy = Callable[[str], Path]
-
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory, toy_checkpoint: Path) -> Path:
+def fresh(tmp_path_factory: pytest.TempPathFactory, finished: Path) -> Path:
     """A project with a dvc.lock in git, and work for every stage."""
-    project = make_project(tmp_path_factory.mktemp("kills") / "fresh", toy_checkpoint)
-    run("dvc", "repro", cwd=project)
+    project = Path(shutil.copytree(finished, tmp_path_factory.mktemp("kills") / "fresh", symlinks=True))
     write_toy_rows(project / "data/sample/toy/rows.csv", rows=90)
     run("tuneline", "data", "add", "--force", "toy", "data/sample/toy", cwd=project)
     change(project / "params.yaml", "num_train_epochs: 8", "num_train_epochs: 12")
@@ -41,11 +37,6 @@ def fresh(tmp_path_factory: pytest.TempPathFactory, toy_checkpoint: Path) -> Pat
     return project
 
 
-@pytest.fixture
-def copied(fresh: Path, tmp_path: Path) -> Copy:
-    return lambda name: Path(shutil.copytree(fresh, tmp_path / name, symlinks=True))
-
-
 @pytest.fixture(scope="module")
 def expected(fresh: Path) -> tuple[Undisturbed, dict[str, Any]]:
     """How an undisturbed run goes, and what it ends with."""
@@ -54,11 +45,11 @@ def expected(fresh: Path) -> tuple[Undisturbed, dict[str, Any]]:
 
 
 def kill_and_compare(
-    kills: int, seed: int, copied: Copy, expected: tuple[Undisturbed, dict[str, Any]], *, at_times: bool
+    kills: int, seed: int, fresh: Path, tmp_path: Path, expected: tuple[Undisturbed, dict[str, Any]], *, at_times: bool
 ) -> None:
     (whole, state), tally, chance = expected, Tally(), random.Random(seed)
     while tally.kills.total() < kills:
-        project = copied(f"killed-{tally.projects}")
+        project = Path(shutil.copytree(fresh, tmp_path / f"killed-{tally.projects}", symlinks=True))
         left = min(KILLS_OF_A_PROJECT, kills - tally.kills.total())
         kill_until_done(project, whole, chance, tally, left, at_times=at_times)
         assert broken_objects(project) == []
@@ -68,14 +59,14 @@ def kill_and_compare(
 
 
 def test_killed_anywhere_the_same_command_ends_as_if_nothing_had_happened(
-    copied: Copy, expected: tuple[Undisturbed, dict[str, Any]]
+    fresh: Path, tmp_path: Path, expected: tuple[Undisturbed, dict[str, Any]]
 ) -> None:
-    kill_and_compare(6, SEED, copied, expected, at_times=False)
+    kill_and_compare(6, SEED, fresh, tmp_path, expected, at_times=False)
 
 
 @pytest.mark.torture
 @pytest.mark.parametrize("part", range(PARTS))
 def test_killed_very_often_it_does_so_too(
-    copied: Copy, expected: tuple[Undisturbed, dict[str, Any]], part: int
+    fresh: Path, tmp_path: Path, expected: tuple[Undisturbed, dict[str, Any]], part: int
 ) -> None:
-    kill_and_compare(KILLS // PARTS, SEED + 1 + part, copied, expected, at_times=True)
+    kill_and_compare(KILLS // PARTS, SEED + 1 + part, fresh, tmp_path, expected, at_times=True)
