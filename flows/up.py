@@ -6,6 +6,7 @@ Each program leads a process group of its own and is tied to this process, so no
 ends it. What they print goes to files under ~/.tuneline/logs.
 """
 
+import errno
 import os
 import signal
 import socket
@@ -23,7 +24,7 @@ from urllib.request import urlopen
 import click
 from filelock import FileLock, Timeout
 
-from flows import ROOT
+from flows import ROOT, logins
 from tuneline import host, layout
 from tuneline.commands import output
 from tuneline.devices import devices
@@ -34,6 +35,7 @@ HEALTHY_SECONDS = 180.0
 GRACE_SECONDS = 30.0
 HOST_REMOTE = "runs-of-this-host"
 LOCALHOST = "127.0.0.1"
+EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104  which is refused
 STORE = ROOT / layout.STORE  # of the MLflow server, and of what runs without one
 
 
@@ -48,29 +50,36 @@ class Settings:
     prefect_port: int = 4200
     mlflow_port: int = 5000
     runs: int | None = None  # None: one for each GPU, two on a host without
+    host: str = LOCALHOST  # another address is for others to reach, and then the servers ask for a login
 
     @property
     def prefect_url(self) -> str:
-        return f"http://{LOCALHOST}:{self.prefect_port}"
+        return f"http://{self.host}:{self.prefect_port}"
 
     @property
     def mlflow_url(self) -> str:
-        return f"http://{LOCALHOST}:{self.mlflow_port}"
+        return f"http://{self.host}:{self.mlflow_port}"
+
+    @property
+    def asks_for_login(self) -> bool:
+        return self.host != LOCALHOST
 
 
 def up(settings: Settings) -> None:
     """Bring everything up, wait for a signal, take everything down. Raises UpError."""
-    _refuse_taken_ports(settings)
+    _refuse_places(settings)
     os.environ.update(_environment(settings))
     automations = import_module("flows.automations")  # Prefect reads its settings when it is imported
     with _stop_signals(), _alone(), _Programs() as programs:
         programs.start("prefect-server", [
-            "prefect", "server", "start", "--host", LOCALHOST, "--port", str(settings.prefect_port),
+            "prefect", "server", "start", "--host", settings.host, "--port", str(settings.prefect_port),
         ])  # fmt: skip
         _make_store()
         programs.start("mlflow-server", _mlflow_server(settings))
         programs.wait_for("prefect-server", lambda: _answers(f"{settings.prefect_url}/api/health"))
         programs.wait_for("mlflow-server", lambda: _answers(f"{settings.mlflow_url}/health"))
+        if settings.asks_for_login:
+            logins.try_mlflow(settings.mlflow_url)
         automations.set_up()
         _share_cache()
         _deploy()
@@ -125,7 +134,8 @@ def _environment(settings: Settings) -> dict[str, str]:
         "MLFLOW_TRACKING_URI": settings.mlflow_url,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }
-    return {**{name: os.environ.get(name, value) for name, value in defaults.items()}, **fixed}
+    login = logins.environment(settings.mlflow_url) if settings.asks_for_login else {}
+    return {**{name: os.environ.get(name, value) for name, value in defaults.items()}, **fixed, **login}
 
 
 def _make_store() -> None:
@@ -137,8 +147,9 @@ def _make_store() -> None:
 def _mlflow_server(settings: Settings) -> list[str]:
     """It reads MLFLOW_BACKEND_STORE_URI itself: on a command line all users of the machine would see its password."""
     return [
-        "mlflow", "server", "--host", LOCALHOST, "--port", str(settings.mlflow_port), "--workers", "1",
+        "mlflow", "server", "--host", settings.host, "--port", str(settings.mlflow_port), "--workers", "1",
         "--artifacts-destination", str(ROOT / "mlartifacts"),
+        *(["--app-name", "basic-auth"] if settings.asks_for_login else []),
     ]  # fmt: skip
 
 
@@ -159,17 +170,32 @@ def _worker_name() -> str:
     return socket.gethostname()
 
 
-def _refuse_taken_ports(settings: Settings) -> None:
+def _refuse_places(settings: Settings) -> None:
+    """Where the servers cannot listen, or others could not be told to look."""
+    if settings.host in EVERYWHERE:
+        raise UpError(
+            f"--host {settings.host}: stands for all addresses of this machine, and browsers and workers must be told "
+            "one. Name that, as `ip -brief address` shows it."
+        )
     taken = []
     for option, port in (("--prefect-port", settings.prefect_port), ("--mlflow-port", settings.mlflow_port)):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((LOCALHOST, port))
-            except OSError:
-                taken.append(f"port {port} of {LOCALHOST} is in use. Stop what listens there, or choose with {option}.")
+        try:
+            _listen(settings.host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise UpError(
+                    f"--host {settings.host}: no server can listen at port {port} there ({error.strerror}). Expected "
+                    "an address of this machine, as `ip -brief address` shows it."
+                ) from error
+            taken.append(f"port {port} of {settings.host} is in use. Stop what listens there, or choose with {option}.")
     if taken:
         raise UpError("\n".join(taken))
+
+
+def _listen(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
 
 
 def _answers(address: str) -> bool:

@@ -148,10 +148,12 @@ def drift(model: str, data: Path, as_json: bool, emit: bool, fail_on_drift: bool
 @click.option("--prefect-port", type=click.IntRange(1, 65535), default=4200, show_default=True)
 @click.option("--mlflow-port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 @click.option("--runs", type=click.IntRange(1), help="Runs at a time. Default: one per GPU, two without.")
-def up(prefect_port: int, mlflow_port: int, runs: int | None) -> None:
+@click.option("--host", default="127.0.0.1", show_default=True,
+              help="Address of this machine that others reach. The servers then ask for a login.")  # fmt: skip
+def up(prefect_port: int, mlflow_port: int, runs: int | None, host: str) -> None:
     """Start a Prefect server, an MLflow server and a worker here, until Ctrl-C."""
     flows_up = import_module("flows.up")
-    flows_up.up(flows_up.Settings(prefect_port, mlflow_port, runs))
+    flows_up.up(flows_up.Settings(prefect_port, mlflow_port, runs, host))
 
 
 @cli.command()
