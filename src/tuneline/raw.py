@@ -21,9 +21,7 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -32,7 +30,7 @@ from urllib.parse import urlsplit
 
 from ruamel.yaml import YAML
 
-from tuneline import layout
+from tuneline import layout, replacing
 from tuneline.commands import output
 from tuneline.digests import tree_digest
 from tuneline.errors import DataError
@@ -117,24 +115,27 @@ def add(
     revision: of a set on the hub, instead of @REVISION. reading: keys of `data:` that are not to be guessed
     (format, encoding, delimiter, header, column_names). When anything fails the project is left as it was.
     """
-    _check(name, source, force=force, revision=revision)
+    _check(name, source, revision=revision)
     folder, pointer = layout.RAW / name, layout.RAW / f"{name}.dvc"
-    with _replacing(folder, pointer):
-        if source.startswith(HUB):
-            commit = import_module("tuneline.hub_data").download(source, revision, folder)
-            _dvc("add", str(folder))
-            _record(pointer, source, commit)
-        else:
-            commit = _import(source, folder, pointer)
-        options = guess_reading(folder, name, reading or {})
-        description = describe(folder, Data(name=name, **options))
+    with replacing.one_at_a_time():
+        if not force:
+            _refuse_taken(name, folder, pointer)
+        with replacing.replaced(name):
+            if source.startswith(HUB):
+                commit = import_module("tuneline.hub_data").download(source, revision, folder)
+                _dvc("add", str(folder))
+                _record(pointer, source, commit)
+            else:
+                commit = _import(source, folder, pointer)
+            options = guess_reading(folder, name, reading or {})
+            description = describe(folder, Data(name=name, **options))
     return Added(name, source, commit, description, suggested_params(name, description, options))
 
 
 # Checks
 
 
-def _check(name: str, source: str, *, force: bool, revision: str | None) -> None:
+def _check(name: str, source: str, *, revision: str | None) -> None:
     if not re.fullmatch(NAME, name) or name.endswith(".dvc"):
         raise DataError(
             f"name {name!r}: not the name of a data set. Expected up to 100 letters, digits, '.', '_' or "
@@ -145,11 +146,6 @@ def _check(name: str, source: str, *, force: bool, revision: str | None) -> None
             f"{Path.cwd()}: not the root of a git and DVC repository. Run from the root of the project, or "
             "make it one with `git init` and `dvc init`."
         )
-    if not force and (taken := [p for p in (layout.RAW / name, layout.RAW / f"{name}.dvc") if os.path.lexists(p)]):
-        raise DataError(
-            f"{taken[0]}: there already is a data set {name!r}. Choose another name, or replace it with "
-            "--force (what was never under DVC is lost)."
-        )
     if revision and not source.startswith(HUB):
         raise DataError(f"revision {revision!r}: only a data set from the hub has one, and {source} is none.")
     if source.startswith(HUB):
@@ -158,6 +154,14 @@ def _check(name: str, source: str, *, force: bool, revision: str | None) -> None
         _check_url(source)
     else:
         _check_local(name, source)
+
+
+def _refuse_taken(name: str, *places: Path) -> None:
+    if taken := [place for place in places if os.path.lexists(place)]:
+        raise DataError(
+            f"{taken[0]}: there already is a data set {name!r}. Choose another name, or replace it with "
+            "--force (what was never under DVC is lost)."
+        )
 
 
 def _check_url(source: str) -> None:
@@ -258,47 +262,3 @@ def _dvc(*arguments: str) -> None:
     if program is None:
         raise DataError("dvc: not found on PATH nor beside this Python. Install the project: `pip install -e .`.")
     output(program, *arguments, error=DataError, aftermath="Nothing was left half-written. ")
-
-
-# Nothing half-written
-
-
-@contextmanager
-def _replacing(folder: Path, pointer: Path) -> Iterator[None]:
-    """Clear the way for a set, and put everything back as it was when the block fails."""
-    ignore = layout.RAW / ".gitignore"
-    new = not layout.RAW.exists()
-    layout.RAW.mkdir(parents=True, exist_ok=True)
-    layout.STATE.mkdir(exist_ok=True)
-    with layout.storage_errors(), tempfile.TemporaryDirectory(dir=layout.STATE, prefix="replaced-") as holder:
-        moved = [(path, Path(holder) / path.name) for path in (folder, pointer) if os.path.lexists(path)]
-        ignored = ignore.read_text(encoding="utf-8") if ignore.exists() else None
-        for path, place in moved:
-            path.rename(place)
-        try:
-            _ignore(ignore, folder.name, ignored or "")
-            yield
-        except BaseException:
-            for path in (folder, pointer, ignore):
-                _remove(path)
-            for path, place in moved:
-                place.rename(path)
-            if ignored is not None:
-                ignore.write_text(ignored, encoding="utf-8")
-            if new:
-                layout.RAW.rmdir()
-            raise
-
-
-def _ignore(ignore: Path, name: str, ignored: str) -> None:
-    """Tell git to leave the folder to DVC. DVC then writes no .gitignore of its own into it."""
-    if f"/{name}" not in ignored.splitlines():
-        start = ignored if not ignored or ignored.endswith("\n") else f"{ignored}\n"
-        ignore.write_text(f"{start}/{name}\n", encoding="utf-8")
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

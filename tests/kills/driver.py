@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,11 +45,12 @@ class Tally:
         return f"{self.kills.total()} kills ({each}); {self.projects} projects, {self.torn} torn files of DVC"
 
 
-def undisturbed(project: Path) -> Undisturbed:
+def undisturbed(project: Path, command: Sequence[str] = COMMAND) -> Undisturbed:
     """Run to the end."""
     counts = project.parent / "points.txt"
+    counts.unlink(missing_ok=True)
     started = time.monotonic()
-    done = _start(project, TUNELINE_KILL_COUNTS=str(counts))
+    done = start(project, command, TUNELINE_KILL_COUNTS=str(counts))
     out, _ = done.communicate(timeout=PATIENCE)
     assert done.returncode == 0, out
     points: Counter[str] = Counter()
@@ -68,7 +70,7 @@ def kill_until_done(
         by_point = not at_times or chance.random() < 0.6
         name = chance.choice(["dvc", *to_come])
         point = chance.randint(1, whole.points[name])
-        run = _start(project, **({"TUNELINE_KILL_AT": f"{name} {point}"} if by_point else {}))
+        run = start(project, **({"TUNELINE_KILL_AT": f"{name} {point}"} if by_point else {}))
         seconds = chance.uniform(0, whole.seconds * len(to_come) / len(LAST_OUTS))
         try:
             out, _ = run.communicate(timeout=PATIENCE if by_point else seconds)
@@ -81,7 +83,7 @@ def kill_until_done(
         tally.kills[f"{name} at a point" if by_point else "any at a time"] += 1
         _nothing_works_in(project)
     while True:
-        run = _start(project)
+        run = start(project)
         out, _ = run.communicate(timeout=PATIENCE)
         if run.returncode == 0:
             break
@@ -89,10 +91,11 @@ def kill_until_done(
     tally.projects += 1
 
 
-def _start(project: Path, **env: str) -> subprocess.Popen[str]:
+def start(project: Path, command: Sequence[str] = COMMAND, **env: str) -> subprocess.Popen[str]:
+    """A command in a process group of its own, in which every Python process counts its points."""
     path = f"{HOOK}{os.pathsep}{ROOT / 'src'}"
     return subprocess.Popen(
-        COMMAND, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         env={**os.environ, "PYTHONPATH": path, "TUNELINE_KILL_ROOT": str(project), **env},
     )  # fmt: skip
 

@@ -6,13 +6,14 @@ TUNELINE_KILLS says how many kills the long form makes, TUNELINE_KILL_SEED which
 import os
 import random
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import change, run, write_toy_rows
-from tests.kills.driver import Tally, Undisturbed, kill_until_done, undisturbed
+from tests.kills.driver import PATIENCE, Tally, Undisturbed, kill_until_done, start, undisturbed
 from tests.kills.state import broken_objects, differences, end_state
 
 pytestmark = pytest.mark.slow
@@ -62,6 +63,32 @@ def test_killed_anywhere_the_same_command_ends_as_if_nothing_had_happened(
     fresh: Path, tmp_path: Path, expected: tuple[Undisturbed, dict[str, Any]]
 ) -> None:
     kill_and_compare(6, SEED, fresh, tmp_path, expected, at_times=False)
+
+
+@pytest.mark.parametrize("part", [1, 3, 5])
+def test_a_data_set_whose_replacement_was_killed_is_put_back_by_the_next_call(
+    fresh: Path, tmp_path: Path, part: int
+) -> None:
+    """part: sixths of the points that it passes, before it is killed. After five the new set is whole, and stays."""
+    project, other = (Path(shutil.copytree(fresh, tmp_path / name, symlinks=True)) for name in ("killed", "whole"))
+    for each in (project, other):
+        write_toy_rows(each / "data/sample/toy/rows.csv", rows=95)
+    add = ("tuneline", "data", "add", "toy", "data/sample/toy")
+    old = raw_files(project)
+    points = undisturbed(other, [*add, "--force"]).points["tuneline"]
+    killed = start(project, [*add, "--force"], TUNELINE_KILL_AT=f"tuneline {part * points // 6}")
+    assert killed.wait(PATIENCE) == -signal.SIGKILL
+    refused = run(*add, cwd=project, check=False)
+    assert (refused.returncode, "there already is a data set 'toy'" in refused.stderr) == (2, True), refused.stderr
+    assert raw_files(project) == (old if part < 5 else raw_files(other))
+    run(*add, "--force", cwd=project)
+    assert raw_files(project) == raw_files(other) != old
+    assert list((project / ".tuneline").glob("replaced-*")) == []
+
+
+def raw_files(project: Path) -> dict[str, str]:
+    folder = project / "data/raw"
+    return {str(file.relative_to(folder)): file.read_text() for file in folder.rglob("*") if file.is_file()}
 
 
 @pytest.mark.torture

@@ -22,6 +22,7 @@ CHECKS: tuple[Callable[[], Iterable[Check]], ...] = (
     machine.packages,
     checkout.git,
     checkout.dvc,
+    checkout.data,
     checkout.params,
     machine.disks,
     machine.memory,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tuneline import replacing
 from tuneline.addresses import safe_url
 from tuneline.doctor.check import Check, complaint, run, some, standing
 from tuneline.errors import PipelineError
@@ -92,6 +93,13 @@ def _analytics(setting: str) -> Check:
     if setting.lower() == "false" or os.environ.get("DVC_NO_ANALYTICS"):
         return Check("telemetry of DVC", "ok", "off")
     return Check("telemetry of DVC", "warning", "on: DVC sends usage reports", "dvc config core.analytics false")
+
+
+def data() -> Iterator[Check]:
+    """Raw data that a killed `tuneline data add` was replacing."""
+    for name in replacing.cut_short():
+        found = f"tuneline data add {name} was killed; what it was replacing is in {replacing.holder(name)}"
+        yield Check("raw data", "problem", found, f"run it again, and the old {name} is put back first")
 
 
 def params() -> Iterator[Check]:
