@@ -34,7 +34,8 @@ def _vocabulary_at(model: Any, asked: torch.Tensor, there: torch.Tensor) -> Iter
     """Give the layer that scores the vocabulary only the tokens asked for. Each is scored by itself, so the result is
     the same. A model that does not say which layer that is scores them all.
 
-    asked, there: (rows, longest), the second False where a batch pads. A model freed of padding has states (1, tokens).
+    asked, there: (rows, longest), the second False where a batch pads. A model freed of padding has states (1, tokens),
+    and may have more behind them.
     """
     layer = getattr(model, "module", model).get_output_embeddings()
     if layer is None:
@@ -43,7 +44,8 @@ def _vocabulary_at(model: Any, asked: torch.Tensor, there: torch.Tensor) -> Iter
 
     def pick(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         states = inputs[0]
-        return states[asked if states.shape[:2] == asked.shape else asked[there][None]], *inputs[1:]
+        flat = asked[there]
+        return states[asked] if states.shape[:2] == asked.shape else states[0, : len(flat)][flat], *inputs[1:]
 
     hook = layer.register_forward_pre_hook(pick)
     try:

@@ -28,6 +28,7 @@ from tuneline.optimization import stacks, without_adapter
 from tuneline.tasks.base import Head
 
 ATTENTION = "within_rows"  # the name under which transformers knows our attention
+MULTIPLE = 16  # of tokens: for a number that it has not met, oneDNN first writes code, which takes as long as a layer
 SCORES = 2_000_000  # attention scores of all heads that are computed together: what a core's cache holds
 BATCH = frozenset({"input_ids", "attention_mask", "token_type_ids"})  # of a call that comes from a collator
 PROBE = (9, 4, 6)  # tokens of the rows that are tried
@@ -62,6 +63,8 @@ class Rows:
 
     def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
         self.lengths, self.device = list(lengths), device
+        self.count = sum(self.lengths)
+        self.filling = -self.count % MULTIPLE  # tokens behind those of all rows, which nothing looks at
         self._chunks: dict[int, list[Chunk]] = {}
 
     @cached_property
@@ -74,6 +77,10 @@ class Rows:
     def within(self) -> torch.Tensor:
         """(tokens,): of each token, its position in its row."""
         return torch.cat([torch.arange(length, device=self.device) for length in self.lengths])
+
+    def filled(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(tokens,) → (tokens + filling,), with the first one again."""
+        return torch.cat([tokens, tokens[:1].expand(self.filling)])
 
     def chunks(self, heads: int) -> list[Chunk]:
         """All rows in chunks, on a CPU none with more than SCORES scores unless a row has them by itself."""
@@ -128,7 +135,7 @@ def attention(
         chunk.flat(_attended(chunk.grid(query), chunk.grid(key), chunk.grid(value), chunk, p, causal=causal))
         for chunk in rows.chunks(heads)
     ]
-    return (found[0] if len(found) == 1 else torch.cat(found))[None], None
+    return torch.cat([*found, query.new_zeros(rows.filling, *query.shape[1:])])[None], None
 
 
 def _attended(
@@ -192,8 +199,8 @@ class PaddingFree:
         rows = Rows(mask.sum(dim=1).tolist(), mask.device)
         if not all(rows.lengths):
             return None  # an empty row has no first token
-        flat = {name: batch[name][mask][None] for name in batch if name != "attention_mask"}
-        positions = (rows.within + self.first_position)[None]
+        flat = {name: rows.filled(batch[name][mask])[None] for name in batch if name != "attention_mask"}
+        positions = rows.filled(rows.within + self.first_position)[None]
         options = {"use_cache": False} if getattr(self.model.config, "use_cache", None) else {}
         return args, {**flat, "position_ids": positions, "rows": rows, **options}
 
@@ -209,7 +216,7 @@ class PaddingFree:
 
 def _padded(states: torch.Tensor, rows: Rows) -> torch.Tensor:
     """(tokens, ...) → (rows, longest, ...)"""
-    return nn.utils.rnn.pad_sequence(list(states.split(rows.lengths)), batch_first=True)
+    return nn.utils.rnn.pad_sequence(list(states[: rows.count].split(rows.lengths)), batch_first=True)
 
 
 def reads_first_token(model: Any) -> bool:
