@@ -1,7 +1,8 @@
 """From text to token ids, and what truncation costs."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -10,6 +11,7 @@ from tuneline.errors import CheckpointError, ParamsError
 from tuneline.tasks.base import Feature, Row, Task, by_row
 
 HISTOGRAM_BINS = 20
+Item = TypeVar("Item")
 
 
 class Lengths:
@@ -151,8 +153,19 @@ def batches_of_features(
     max_length: int,
     lengths: Lengths,
 ) -> Iterator[Feature]:
-    """The features of a split, each with the `row` it came from."""
-    for rows in batches:
-        for row, features in zip(rows, encode(task, tokenizer, rows, labels, max_length, lengths), strict=True):
+    """The features of a split, each with the `row` it came from. While those of one batch are written, the tokenizer,
+    which is not Python, is at work on the next."""
+    encoded = ((rows, encode(task, tokenizer, rows, labels, max_length, lengths)) for rows in batches)
+    for rows, found in _one_ahead(encoded):
+        for row, features in zip(rows, found, strict=True):
             for feature in features:
                 yield {"row": row["row"], **feature}
+
+
+def _one_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items; the next one is made while one is used."""
+    with ThreadPoolExecutor(1) as maker:
+        coming = maker.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = maker.submit(next, items, None)
+            yield item
