@@ -37,6 +37,7 @@ READ_ONLY = (
 )
 NO_CONNECTION = (ConnectionError, Timeout, ChunkedEncodingError, RetryError)  # of requests; the last: too many 5xx
 FULL = ("disk is full", "no space left", "could not extend file")  # sqlite, Linux, PostgreSQL
+ERRORS = "error responses"  # of urllib3, when a server says 500 or 503 again and again
 BATCH = 500  # metrics per request; MLflow allows 1,000
 PATIENCE = 10  # seconds that a server has for an answer while a model trains
 
@@ -107,7 +108,9 @@ def _tells_of_absence(error: Exception) -> bool:
 def _away(error: Exception) -> ServerAway:
     said = _first_line(error)
     found, remedy = "does not answer", "Start the server or correct MLFLOW_TRACKING_URI"
-    if any(sign in said.lower() for sign in FULL):
+    if ERRORS in said:
+        found, remedy = "answers with errors", "Its log says why, such as a full disk: mend that"
+    elif any(sign in said.lower() for sign in FULL):
         found, remedy = "has no space left", "Free space where it keeps its store and files"
     return ServerAway(
         f"MLflow at {safe_uri()} {found}: {said}. {remedy}, then run the same command again: nothing that was trained "

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,71 @@ def test_a_server_that_restarts_in_mid_run_changes_nothing(site: Site) -> None:
     assert site.finish(run_id)["type"] == "COMPLETED"
 
 
+@pytest.mark.torture
+@pytest.mark.parametrize(("fault", "seed"), [("hangs for 30 seconds", 80), ("is away for two minutes", 81)])
+def test_a_server_that_is_not_there_while_a_stage_ends_costs_no_training(site: Site, fault: str, seed: int) -> None:
+    run_id = site.submit(overrides=long(seed))
+    until(lambda: site.in_training(run_id), 120, "training")
+    if fault.startswith("hangs"):
+        server = psutil.Process(site.programs["prefect"].pid)
+        tree = [server, *server.children(recursive=True)]
+        for process in tree:
+            process.suspend()
+        time.sleep(30)
+        for process in tree:
+            process.resume()
+    else:
+        site.stop("prefect")
+        time.sleep(120)
+        site.start_prefect()
+    state = site.finish(run_id)
+    if state["type"] != "COMPLETED":
+        assert state["type"] == "CRASHED", state
+        again = site.submit(overrides=long(seed))
+        assert site.finish(again)["type"] == "COMPLETED"
+        lines = site.lines(again)
+        assert RESUMED in lines or "> tuneline stage fine-tune" not in lines
+    assert seeds(site).count(seed) == 1
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize(("step", "seed"), [("exp save", 90), ("exp push", 91)])
+def test_a_run_that_is_killed_while_its_experiment_is_saved_is_saved_by_the_next(
+    site: Site, step: str, seed: int
+) -> None:
+    asked = {**SHORT, "train.seed": seed}
+    killed = site.submit(overrides=asked)
+    until(lambda: kill_group_of(site, step), 180, step)
+    assert site.finish(killed, 180)["type"] == "CRASHED"
+    until(lambda: not site.processes(), 30, f"the end of {site.processes()}")
+    again = site.submit(overrides=asked)
+    assert site.finish(again)["type"] == "COMPLETED"
+    assert "> tuneline stage fine-tune" not in site.lines(again)
+    saved = run("git", "for-each-ref", "--format=%(refname)", "refs/exps", cwd=site.origin).stdout
+    assert site.get(f"flow_runs/{again}")["name"] in saved
+    assert seeds(site).count(seed) == 1
+
+
+def kill_group_of(site: Site, step: str) -> bool:
+    """Kill the flow run and all that it started, once it is at a step; whether it was."""
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words = " ".join(process.info["cmdline"] or [])
+        if step in words and str(process.info["cwd"] or "").startswith(str(site.home / "workspaces")):
+            flow = next(each for each in process.parents() if "prefect" in " ".join(each.cmdline()))
+            for each in [flow, *flow.children(recursive=True)]:
+                with suppress(psutil.NoSuchProcess):
+                    each.kill()
+            return True
+    return False
+
+
+def seeds(site: Site) -> list[int]:
+    """Of the trainings that the versions came from."""
+    client = mlflow.MlflowClient(site.mlflow, site.mlflow)
+    found = client.search_model_versions("name = 'toy'")
+    return [int(client.get_run(str(version.run_id)).data.params["train.seed"]) for version in found]
+
+
 def test_two_runs_at_once_share_what_is_alike_and_take_a_device_each(site: Site) -> None:
     good, poor = (
         site.submit(overrides={**long(7), "train.learning_rate": rate, "tokenize.max_length": 17})
@@ -221,12 +287,7 @@ def test_ten_runs_at_once_and_a_worker_that_is_killed_lose_nothing(site: Site) -
     again = [site.submit(overrides={**SHORT, "train.seed": asked[each]}) for each in lost]
     assert {site.finish(each, 300)["type"] for each in again} <= {"COMPLETED"}
     until(lambda: not site.processes(), 30, f"the end of {site.processes()}")
-    client = mlflow.MlflowClient(site.mlflow, site.mlflow)
-    seeds = [
-        int(client.get_run(str(version.run_id)).data.params["train.seed"])
-        for version in client.search_model_versions("name = 'toy'")
-    ]
-    assert sorted(seed for seed in seeds if seed in asked.values()) == sorted(asked.values())
+    assert sorted(seed for seed in seeds(site) if seed in asked.values()) == sorted(asked.values())
     found = json.loads(run("tuneline", "history", "toy", "--json", cwd=site.project, **site.env).stdout)
     assert found["problems"] == []
 

@@ -1,12 +1,16 @@
 """What a project holds when its pipeline has ended, as plain values that two projects can be compared by."""
 
 import hashlib
+import json
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
+from ruamel.yaml import YAML
 
+from tuneline import record
 from tuneline.digests import file_digest
 
 SIDE_EFFECTS = {"report.html", "registration.json"}  # hold ids and times
@@ -66,13 +70,21 @@ def _registry(project: Path) -> dict[str, Any]:
     model = client.get_registered_model("toy")
     return {
         "runs": [_run(client, run) for run in runs],
-        "versions": [
-            {name: value for name, value in version.tags.items() if not name.startswith(OF_THE_MOMENT)}
-            for version in client.search_model_versions("name = 'toy'")
-        ],
+        "versions": [_version(client, version) for version in client.search_model_versions("name = 'toy'")],
         "aliases": model.aliases,
         "model tags": sorted(RUN_ID.sub("ID", name) for name in model.tags),
     }
+
+
+def _version(client: MlflowClient, version: Any) -> dict[str, Any]:
+    """Its tags. Of the dvc.lock that it recorded, what made it counts: the entry of register is that of the version
+    before, and is missing where DVC was killed over an empty dvc.lock, which it then takes for none."""
+    tags = {name: value for name, value in version.tags.items() if not name.startswith(OF_THE_MOMENT)}
+    with tempfile.TemporaryDirectory() as scratch:
+        place = client.download_artifacts(version.run_id, record.LOCK, scratch)
+        stages = YAML(typ="safe").load(Path(place))["stages"]
+    files = json.loads(tags[record.FILES])
+    return {**tags, record.FILES: {**files, record.LOCK: {stage: stages[stage] for stage in record.STAGES}}}
 
 
 def _run(client: MlflowClient, run: Any) -> dict[str, Any]:

@@ -13,7 +13,9 @@ import pytest
 
 from tests.conftest import change, run
 from tests.kills.state import broken_objects
+from tests.pipeline.test_failing_dependencies import assert_whole
 from tests.pipeline.test_pipeline import registration, repro
+from tests.servers import mlflow_server
 from tuneline.digests import tree_digest
 
 pytestmark = pytest.mark.slow
@@ -103,6 +105,26 @@ def test_a_store_without_room_is_named_and_gets_its_version_later(copied: Copy, 
     leave_room(disk, 32_000)
     assert stage(project, "register").returncode == 0
     assert registration(project)["version"] == 1
+
+
+@pytest.mark.parametrize("room", [8, 300])
+def test_a_server_on_a_full_disk_is_told_of_and_gets_its_version_later(
+    copied: Copy, disk: Path, tmp_path: Path, empty_store: Path, room: int
+) -> None:
+    """room, in kilobytes: none for a row of its store, or too little for the weights."""
+    project = copied(tmp_path / "project")
+    (project / "data/reports/registration.json").unlink()
+    shutil.copy(empty_store, disk / "mlflow.db")
+    with mlflow_server(disk) as address:
+        leave_room(disk, room)
+        done = run("dvc", "repro", cwd=project, check=False, MLFLOW_TRACKING_URI=address)
+        assert f"MLflow at {address} answers with errors" in done.stderr
+        assert "a full disk" in done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        leave_room(disk, 32_000)
+        assert repro(project, MLFLOW_TRACKING_URI=address) == ["register"]
+        assert registration(project)["version"] == 1
+        assert_whole(address, project)
 
 
 def test_dvc_on_a_full_disk_says_so_and_goes_on_when_there_is_room(copied: Copy, disk: Path) -> None:
