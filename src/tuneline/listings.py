@@ -28,7 +28,9 @@ def models(name: str | None) -> list[Facts]:
         if name is None:
             return [_model(client, model) for _, model in sorted(registry.registered_models(client).items())]
         model, entries = registry.need_model(client, name), Ledger(client, name).read()
-        return [_version(client, model, version, entries) for version in reversed(registry.versions(client, name))]
+        versions = registry.versions(client, name)
+        missing = registry.missing(client, versions)
+        return [_version(model, each, entries, missing.get(str(each.version))) for each in reversed(versions)]
 
 
 def _model(client: MlflowClient, model: RegisteredModel) -> Facts:
@@ -43,7 +45,7 @@ def _model(client: MlflowClient, model: RegisteredModel) -> Facts:
     }
 
 
-def _version(client: MlflowClient, model: RegisteredModel, version: ModelVersion, entries: Sequence[Entry]) -> Facts:
+def _version(model: RegisteredModel, version: ModelVersion, entries: Sequence[Entry], missing: str | None) -> Facts:
     number, tags = int(version.version), version.tags
     said = [entry.content.action for entry in entries if entry.content.version == number]
     metric = tags.get(f"{TAG}metric")
@@ -55,7 +57,7 @@ def _version(client: MlflowClient, model: RegisteredModel, version: ModelVersion
         "score": None if score is None else float(score),
         "registered_at": _moment(version.creation_timestamp),
         "outcome": said[-1] if said else tags.get(OUTCOME),
-        "missing": registry.missing(client, version) or None,
+        "missing": missing,
     }
 
 

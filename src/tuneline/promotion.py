@@ -196,7 +196,7 @@ def _champions(entries: Sequence[Entry]) -> list[int]:
 
 
 def _need_files(client: MlflowClient, version: ModelVersion) -> None:
-    missing = registry.missing(client, version)
+    missing = registry.missing(client, [version]).get(str(version.version))
     if missing:
         raise TrackingError(
             f"{version.name} version {version.version} cannot be the champion: {missing} ({version.source}). Bring it "

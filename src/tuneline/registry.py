@@ -5,7 +5,8 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,6 @@ from typing import Any
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts, list_artifacts
-from mlflow.entities import LifecycleStage
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
@@ -29,6 +29,8 @@ CHAMPION, CHALLENGER = "champion", "challenger"  # aliases: the version in use, 
 MODEL_DIGEST, TEST_DIGEST, SCORE = "tuneline.model_digest", "tuneline.test_sha256", "tuneline.score."
 TEST_ROWS, REFERENCE_ROWS = "test.parquet", "reference.parquet"  # beside the model, in the run of a version
 FORGETTING = "tuneline.forgetting."
+RUNS_ASKED = 100  # at once
+LOOKS = 8  # for the files of versions, at a time: an artifact store may be far away
 REFERENCE = re.compile(r"(models:/)?(?P<name>[^/@:']+)([/@](?P<version>[0-9]+)|@(?P<alias>[^/@:']+))?")
 
 
@@ -158,21 +160,32 @@ def _no_such_model(name: str, models: Collection[str]) -> str:
     )
 
 
-def missing(client: MlflowClient, version: ModelVersion) -> str:
-    """What is not there any more of a version, its run or its files; nothing when all is."""
+def missing(client: MlflowClient, versions: Sequence[ModelVersion]) -> dict[str, str]:
+    """Of each version, by its number, whose run or files are not there any more: which of them."""
+    runs = _active_runs(client, [str(version.run_id) for version in versions if version.run_id])
+    with ThreadPoolExecutor(LOOKS) as looks:
+        have_files = list(looks.map(_has_files, versions))
+    without_run = {str(each.version): "its run is gone" for each in versions if each.run_id not in runs}
+    pairs = zip(versions, have_files, strict=True)
+    return {str(each.version): "its files are gone" for each, has_files in pairs if not has_files} | without_run
+
+
+def _active_runs(client: MlflowClient, run_ids: Sequence[str]) -> set[str]:
+    """Those that are not deleted."""
+    experiments = [each.experiment_id for each in _pages(client.search_experiments)]
+    found = set()
+    for first in range(0, len(run_ids), RUNS_ASKED):
+        asked = ", ".join(f"'{run_id}'" for run_id in run_ids[first : first + RUNS_ASKED])
+        runs = client.search_runs(experiments, f"attributes.run_id IN ({asked})", max_results=RUNS_ASKED)
+        found |= {run.info.run_id for run in runs}
+    return found
+
+
+def _has_files(version: ModelVersion) -> bool:
     try:
-        run = client.get_run(version.run_id) if version.run_id else None
-        if run is None or run.info.lifecycle_stage != LifecycleStage.ACTIVE:
-            return "its run is gone"
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return "its run is gone"
-    try:
-        files = list_artifacts(artifact_uri=client.get_model_version_download_uri(version.name, version.version))
+        return bool(list_artifacts(artifact_uri=version.source))
     except (MlflowException, OSError):  # each artifact store has its own way to say so
-        files = []
-    return "" if files else "its files are gone"
+        return False
 
 
 def _why_not_found(client: MlflowClient, reference: Reference) -> str:
