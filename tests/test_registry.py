@@ -117,6 +117,13 @@ def test_a_server_that_goes_away_in_the_middle_can_be_tried_again(
         MlflowClient("http://127.0.0.1:9").get_run("0" * 32)
 
 
+def test_a_run_that_another_host_deletes_meanwhile_can_be_made_again(client: MlflowClient) -> None:
+    run_id = client.create_run(tracking.experiment_id(client, "tuneline")).info.run_id
+    client.delete_run(run_id)
+    with pytest.raises(ServerAway, match=r"deleted a run meanwhile.*Another process"), tracking.answering():
+        client.log_metric(run_id, "accuracy", 0.5)
+
+
 def test_a_dead_server_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
     with pytest.raises(TrackingError, match="does not answer") as caught:

@@ -36,8 +36,19 @@ READ_ONLY = (
     "TUNELINE_TRACKING_READ_ONLY"  # environment variable: where it is set, a training keeps its points to itself
 )
 NO_CONNECTION = (ConnectionError, Timeout, ChunkedEncodingError, RetryError)  # of requests; the last: too many 5xx
-FULL = ("disk is full", "no space left", "could not extend file")  # sqlite, Linux, PostgreSQL
-ERRORS = "error responses"  # of urllib3, when a server says 500 or 503 again and again
+DELETED = "must be in the 'active' state"
+FULL = "has no space left", "Free space where it keeps its store and files"
+SAYINGS = {  # in what an error says: what was found, and what to do about it
+    "disk is full": FULL,  # sqlite
+    "no space left": FULL,  # Linux
+    "could not extend file": FULL,  # PostgreSQL
+    "error responses": (  # urllib3, of a server that says 500 or 503 again and again
+        "answers with errors", "Its log says why, such as a full disk: mend that",
+    ),
+    DELETED: (
+        "deleted a run meanwhile", "Another process, which trains the same inputs, has made one in its place",
+    ),
+}  # fmt: skip
 BATCH = 500  # metrics per request; MLflow allows 1,000
 PATIENCE = 10  # seconds that a server has for an answer while a model trains
 
@@ -102,16 +113,15 @@ def _causes(error: Exception) -> Iterator[Exception]:
 
 def _tells_of_absence(error: Exception) -> bool:
     """Whether a retry may help: no connection, or a server or database that says so."""
-    return isinstance(error, NO_CONNECTION) or getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE"
+    if isinstance(error, NO_CONNECTION) or getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE":
+        return True
+    return isinstance(error, MlflowException) and DELETED in str(error)
 
 
 def _away(error: Exception) -> ServerAway:
     said = _first_line(error)
-    found, remedy = "does not answer", "Start the server or correct MLFLOW_TRACKING_URI"
-    if ERRORS in said:
-        found, remedy = "answers with errors", "Its log says why, such as a full disk: mend that"
-    elif any(sign in said.lower() for sign in FULL):
-        found, remedy = "has no space left", "Free space where it keeps its store and files"
+    away = "does not answer", "Start the server or correct MLFLOW_TRACKING_URI"
+    found, remedy = next((told for sign, told in SAYINGS.items() if sign in said.lower()), away)
     return ServerAway(
         f"MLflow at {safe_uri()} {found}: {said}. {remedy}, then run the same command again: nothing that was trained "
         "is lost."

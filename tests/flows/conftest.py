@@ -85,10 +85,10 @@ class Site:
             **self.extra,
         }
 
-    def start(self, name: str, *command: str) -> None:
+    def start(self, name: str, *command: str, **env: str) -> None:
         with (self.root / f"{name}.log").open("ab") as log:
             self.programs[name] = subprocess.Popen(
-                leashed(*command), cwd=self.project, env={**os.environ, **self.env},
+                leashed(*command), cwd=self.project, env={**os.environ, **self.env, **env},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
@@ -104,8 +104,8 @@ class Site:
         )  # fmt: skip
         until(lambda: httpx.get(f"{self.mlflow}/health").status_code == 200, what="the MLflow server")
 
-    def start_worker(self, name: str = "worker", limit: int = 4) -> None:
-        self.start(name, "prefect", "worker", "start", "--pool", "gpu", "--limit", str(limit), "--name", name)
+    def start_worker(self, name: str = "worker", limit: int = 4, **env: str) -> None:
+        self.start(name, "prefect", "worker", "start", "--pool", "gpu", "--limit", str(limit), "--name", name, **env)
 
     def stop(self, name: str) -> None:
         end_group(self.programs.pop(name), 20)

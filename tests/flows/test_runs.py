@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import run, write_toy_rows
 from tests.flows.conftest import Site, decoded, have_champion, until
+from tests.servers import proxy
 from tuneline.display import number
 
 pytestmark = pytest.mark.slow
@@ -212,6 +213,22 @@ def test_a_server_that_is_not_there_while_a_stage_ends_costs_no_training(site: S
         assert site.finish(again)["type"] == "COMPLETED"
         lines = site.lines(again)
         assert RESUMED in lines or "> tuneline stage fine-tune" not in lines
+    assert seeds(site).count(seed) == 1
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize(("fault", "seed"), [("500", 82), ("slow", 83), ("cut", 84)])
+def test_a_server_that_is_out_of_order_for_half_a_minute_costs_no_training(site: Site, fault: str, seed: int) -> None:
+    site.stop("worker")
+    with proxy(site.prefect) as front:
+        site.start_worker("proxied", PREFECT_API_URL=f"{front.address}/api")
+        run_id = site.submit(overrides=long(seed))
+        until(lambda: site.in_training(run_id), 180, "training")
+        front.fault = lambda _: fault
+        time.sleep(30)
+        front.fault = lambda _: None
+        assert site.finish(run_id)["type"] == "COMPLETED"
+        site.stop("proxied")
     assert seeds(site).count(seed) == 1
 
 

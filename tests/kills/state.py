@@ -16,6 +16,7 @@ from tuneline.digests import file_digest
 SIDE_EFFECTS = {"report.html", "registration.json"}  # hold ids and times
 OF_THE_MOMENT = ("tuneline.performance.", "tuneline.ledger", "tuneline.decided", "mlflow.")
 RUN_ID = re.compile(r"[0-9a-f]{32}")
+LEFT_BY_DVC = re.compile(r"data/reports/\.[\w-]+\.tmp")  # of what it was linking when it was killed
 NOT_COMPARED = (".git", ".dvc/tmp", ".dvc/cache", "mlflow.db", "src", "flows")
 
 
@@ -58,7 +59,8 @@ def _outs(project: Path) -> list[str]:
 
 def _files(project: Path) -> set[str]:
     names = (str(file.relative_to(project)) for file in project.rglob("*") if file.is_file() or file.is_symlink())
-    return {RUN_ID.sub("ID", name) for name in names if not name.startswith(NOT_COMPARED) and "__pycache__" not in name}
+    counted = (name for name in names if not name.startswith(NOT_COMPARED) and "__pycache__" not in name)
+    return {RUN_ID.sub("ID", name) for name in counted if not LEFT_BY_DVC.fullmatch(name)}
 
 
 def _registry(project: Path) -> dict[str, Any]:
