@@ -103,7 +103,7 @@ def start(project: Path, command: Sequence[str] = COMMAND, **env: str) -> subpro
 def _mended(project: Path, out: str, tally: Tally) -> bool:
     """DVC writes dvc.lock and its table of locks in place. Of one that a kill cut short, docs/reliability.md says what
     brings it back."""
-    if "dvc.lock" in out and re.search("is invalid|corrupted", out):
+    if "dvc.lock" in out and re.search("is invalid|corrupted|validation failed", out):
         subprocess.run(["git", "checkout", "--quiet", "dvc.lock"], cwd=project, check=True)
     elif "Unable to read RWLock-file" in out:
         (project / ".dvc/tmp/rwlock").unlink()

@@ -79,14 +79,12 @@ def _registry(project: Path) -> dict[str, Any]:
 
 
 def _version(client: MlflowClient, version: Any) -> dict[str, Any]:
-    """Its tags. Of the dvc.lock that it recorded, what made it counts: the entry of register is that of the version
-    before, and is missing where DVC was killed over an empty dvc.lock, which it then takes for none."""
+    """Its tags, with the dvc.lock that it recorded in place of its digest, so that a difference is named."""
     tags = {name: value for name, value in version.tags.items() if not name.startswith(OF_THE_MOMENT)}
     with tempfile.TemporaryDirectory() as scratch:
         place = client.download_artifacts(version.run_id, record.LOCK, scratch)
-        stages = YAML(typ="safe").load(Path(place))["stages"]
-    files = json.loads(tags[record.FILES])
-    return {**tags, record.FILES: {**files, record.LOCK: {stage: stages[stage] for stage in record.STAGES}}}
+        lock = YAML(typ="safe").load(Path(place))
+    return {**tags, record.FILES: {**json.loads(tags[record.FILES]), record.LOCK: lock}}
 
 
 def _run(client: MlflowClient, run: Any) -> dict[str, Any]:
