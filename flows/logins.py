@@ -58,11 +58,10 @@ def _need(address: str) -> None:
 
 
 def _users() -> Path:
-    """The file that tells MLflow where its users are. Their passwords stand in the database that it names, as
-    hashes."""
+    """The file that tells MLflow where its users are, written anew. Their passwords stand in the database that it
+    names, as hashes."""
     file = host.home() / "mlflow-users.ini"
-    if not file.exists():
-        file.write_text(USERS.format(database=host.home() / "mlflow-users.db"), encoding="utf-8")
+    file.write_text(USERS.format(database=host.home() / "mlflow-users.db"), encoding="utf-8")
     return file
 
 

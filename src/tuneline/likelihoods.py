@@ -44,8 +44,10 @@ def _vocabulary_at(model: Any, asked: torch.Tensor, there: torch.Tensor) -> Iter
 
     def pick(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         states = inputs[0]
+        if states.shape[:2] == asked.shape:
+            return states[asked], *inputs[1:]
         flat = asked[there]
-        return states[asked] if states.shape[:2] == asked.shape else states[0, : len(flat)][flat], *inputs[1:]
+        return states[0, : len(flat)][flat], *inputs[1:]
 
     hook = layer.register_forward_pre_hook(pick)
     try:

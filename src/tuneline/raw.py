@@ -117,7 +117,7 @@ def add(
     """
     _check(name, source, revision=revision)
     folder, pointer = layout.RAW / name, layout.RAW / f"{name}.dvc"
-    with replacing.one_at_a_time():
+    with replacing.one_at_a_time(name):
         if not force:
             _refuse_taken(name, folder, pointer)
         with replacing.replaced(name):

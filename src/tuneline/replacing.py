@@ -4,7 +4,8 @@
       absent.json           of data/raw, the set, its .dvc file and its line in .gitignore: what was not there before
       NAME/  NAME.dvc       what was there
 
-A failure puts it all back at once. Of a process that was killed, the next `tuneline data add` does.
+A failure puts it all back at once. Of a process that was killed, the next `tuneline data add` of this set does: another
+set's is left alone, for a person may have brought that back by hand meanwhile.
 """
 
 import json
@@ -25,13 +26,13 @@ IGNORE = layout.RAW / ".gitignore"
 
 
 @contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """Alone in this checkout, with every set as it was before a process that was killed over it."""
+def one_at_a_time(name: str) -> Iterator[None]:
+    """Alone in this checkout, with the set as it was before a process that was killed over it."""
     with layout.storage_errors():
         layout.STATE.mkdir(exist_ok=True)
     with FileLock(LOCK):
         with layout.storage_errors():
-            for name in _kept():
+            if name in _kept():
                 _put_back(name)
         yield
 

@@ -112,7 +112,7 @@ def _causes(error: Exception) -> Iterator[Exception]:
 
 
 def _tells_of_absence(error: Exception) -> bool:
-    """Whether a retry may help: no connection, or a server or database that says so."""
+    """Whether a retry may help: no connection, a server or database that says so, or a run that is gone."""
     if isinstance(error, NO_CONNECTION) or getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE":
         return True
     return isinstance(error, MlflowException) and DELETED in str(error)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -170,17 +171,28 @@ class Site:
         found = self.api("artifacts/filter", artifacts={"flow_run_id": {"any_": [run_id]}}, limit=100)
         return {each["key"] or each["type"]: each["data"] for each in found}
 
+    def working(self) -> dict[psutil.Process, str]:
+        """All that works in a workspace of this site, with its command line."""
+        return {
+            process: " ".join(process.info["cmdline"] or [])
+            for process in psutil.process_iter(["cmdline", "cwd"])
+            if str(process.info["cwd"] or "").startswith(str(self.home / "workspaces"))
+        }
+
     def processes(self) -> list[str]:
-        """The command lines of all that works in a workspace of this site."""
-        found = []
-        for process in psutil.process_iter(["cmdline", "cwd"]):
-            if str(process.info["cwd"] or "").startswith(str(self.home / "workspaces")):
-                found.append(" ".join(process.info["cmdline"] or []))
-        return found
+        """The command lines of that."""
+        return list(self.working().values())
 
     def in_training(self, run_id: str) -> bool:
         """Whether a run is past its second epoch, so that a checkpoint of the first is whole."""
         return sum("'eval_loss'" in line for line in self.lines(run_id)) >= 2
+
+
+def kill_tree(process: psutil.Process) -> None:
+    """Kill a process and all that it started, at once."""
+    for each in [process, *process.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):  # what has no parent any more ends by itself
+            each.kill()
 
 
 def make_site(root: Path, checkpoint: Path) -> Site:

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import run, write_toy_rows
-from tests.flows.conftest import Site, decoded, have_champion, until
+from tests.flows.conftest import Site, decoded, have_champion, kill_tree, until
 from tests.servers import proxy
 from tuneline.display import number
 
@@ -170,9 +169,7 @@ def test_runs_that_cannot_tell_of_their_end_are_crashed_within_two_minutes(site:
     runs = [site.submit(overrides={**long(seed), "train.num_train_epochs": 400}) for seed in (4, 5)]
     until(lambda: all(site.in_training(run_id) for run_id in runs), 180, "training")
     stopped, dark = (psutil.Process(site.programs.pop(name).pid) for name in ("stopped", "dark"))
-    for process in [dark, *dark.children(recursive=True)]:
-        with suppress(psutil.NoSuchProcess):  # what has no parent any more ends by itself
-            process.kill()
+    kill_tree(dark)
     stopped.terminate()
     states = [site.finish(run_id, 120) for run_id in runs]
     assert [state["type"] for state in states] == ["CRASHED", "CRASHED"], states
@@ -252,13 +249,9 @@ def test_a_run_that_is_killed_while_its_experiment_is_saved_is_saved_by_the_next
 
 def kill_group_of(site: Site, step: str) -> bool:
     """Kill the flow run and all that it started, once it is at a step; whether it was."""
-    for process in psutil.process_iter(["cmdline", "cwd"]):
-        words = " ".join(process.info["cmdline"] or [])
-        if step in words and str(process.info["cwd"] or "").startswith(str(site.home / "workspaces")):
-            flow = next(each for each in process.parents() if "prefect" in " ".join(each.cmdline()))
-            for each in [flow, *flow.children(recursive=True)]:
-                with suppress(psutil.NoSuchProcess):
-                    each.kill()
+    for process, words in site.working().items():
+        if step in words:
+            kill_tree(next(each for each in process.parents() if "prefect" in " ".join(each.cmdline())))
             return True
     return False
 

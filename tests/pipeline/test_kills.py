@@ -69,7 +69,8 @@ def test_killed_anywhere_the_same_command_ends_as_if_nothing_had_happened(
 def test_a_data_set_whose_replacement_was_killed_is_put_back_by_the_next_call(
     fresh: Path, tmp_path: Path, part: int
 ) -> None:
-    """part: sixths of the points that it passes, before it is killed. After five the new set is whole, and stays."""
+    """part: sixths of the points that it passes, before it is killed. After one nothing has moved yet, after five the
+    new set is whole, and stays."""
     project, other = (Path(shutil.copytree(fresh, tmp_path / name, symlinks=True)) for name in ("killed", "whole"))
     for each in (project, other):
         write_toy_rows(each / "data/sample/toy/rows.csv", rows=95)
@@ -78,6 +79,8 @@ def test_a_data_set_whose_replacement_was_killed_is_put_back_by_the_next_call(
     points = undisturbed(other, [*add, "--force"]).points["tuneline"]
     killed = start(project, [*add, "--force"], TUNELINE_KILL_AT=f"tuneline {part * points // 6}")
     assert killed.wait(PATIENCE) == -signal.SIGKILL
+    told = run("tuneline", "doctor", cwd=project, check=False).stdout
+    assert ("tuneline data add toy was killed" in told) == (part == 3)
     refused = run(*add, cwd=project, check=False)
     assert (refused.returncode, "there already is a data set 'toy'" in refused.stderr) == (2, True), refused.stderr
     assert raw_files(project) == (old if part < 5 else raw_files(other))
