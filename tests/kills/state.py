@@ -54,7 +54,8 @@ def _md5(path: Path) -> str:
 def _outs(project: Path) -> list[str]:
     places = [project / "data" / name for name in ("validated", "tokenized", "model", "reports")]
     files = [file for place in places for file in place.rglob("*") if file.is_file()]
-    return sorted(str(file.relative_to(project)) for file in files if file.name not in SIDE_EFFECTS)
+    names = (str(file.relative_to(project)) for file in files if file.name not in SIDE_EFFECTS)
+    return sorted(name for name in names if not LEFT_BY_DVC.fullmatch(name))
 
 
 def _files(project: Path) -> set[str]:
