@@ -1,24 +1,27 @@
-"""What tuneline's fast path gives on a GPU: checked against padding, then measured beside the tutorial's step.
+"""How fast tuneline trains on a GPU, beside the tutorial's script: both with the Trainer, on the same rows.
 
-    python benchmarks/gpu.py [--seconds 15] [--device cuda]
+    python benchmarks/gpu.py [--only NAME] [--device cuda]
 
-Needs torch, transformers, numpy and pydantic, and this repository's src/ beside it; no data and no network: weights are
-drawn by chance, lengths as those of film reviews. Encoders of 22M and of BERT-base's size, a decoder of GPT-2's.
-First the packed path must give the logits of the padded one in float32. Then each is trained for some seconds:
+Needs torch, transformers, accelerate, peft, pydantic, pyarrow and ruamel.yaml, and this repository's src/ beside it; no
+data and no network: weights and tokens are drawn by chance, lengths as those of film reviews. Encoders of 22 million
+weights and of BERT-base's size, a decoder of GPT-2's. First logits and gradients without padding are held against those
+with it. Then each is trained for an epoch that is not counted, and for one that is:
 
     tutorial     float32, every row padded to 512 tokens
-    tuneline     bfloat16, no padding, attention by torch's fused kernels, fused AdamW
-    + compile    the same under torch.compile, after its warm-up
+    tuneline     its fine-tune stage as params.yaml has it, in bfloat16
+    + compile    the same with train.torch_compile
 
-Prints examples and tokens a second, the ratio, and the share of the bfloat16 matrix rate that this card was measured at
-(model FLOPs: 6 for each weight and token, and those of attention). `--device cpu` runs small models, to try the script.
+Prints examples and tokens a second, the ratio, and the share of the bfloat16 matrix rate that this card was measured
+at: 6 FLOPs for each weight and token and 12 for each layer, hidden unit and pair of tokens, of the whole model, though
+tuneline computes the last layer in part. `--device cpu` runs small models, to try the script.
 """
 
 import argparse
 import json
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,30 +31,60 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
 import numpy as np
 import torch
 import transformers
-from torch.nn import functional
+from tokenizers import Tokenizer, models
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from tuneline.batching import PadBatch
 from tuneline.padding_free import freed
+from tuneline.params import Train
 from tuneline.precision import computing
-from tuneline.tasks.base import Head
+from tuneline.tasks import task_class
+from tuneline.tasks.base import IGNORED_LABEL, Feature, Head
+from tuneline.training import fine_tune
 
 LONGEST = 512
-CLASSIFIES = Head("AutoModelForSequenceClassification")
-WRITES = Head("AutoModelForCausalLM", answers="nats")
+CLASSIFIES, WRITES = "text-classification", "causal-lm"
+HEADS = {
+    CLASSIFIES: Head("AutoModelForSequenceClassification"),
+    WRITES: Head("AutoModelForCausalLM", answers="nats"),
+}
 TUTORIAL, TUNELINE, COMPILED = "tutorial", "tuneline", "tuneline + compile"
+STEPS = {TUTORIAL: 4, TUNELINE: 24, COMPILED: 24}  # of an epoch
 
 
 @dataclass(frozen=True)
 class Contender:
+    """full: every row has LONGEST tokens, which a decoder's have in any case."""
+
     name: str
-    head: Head
-    kind: str
+    task: str
     config: dict[str, Any]
     batch_size: int
+    full: bool = False
 
-    def model(self, device: str) -> Any:
+    def model(self) -> Any:
         torch.manual_seed(0)
-        config = transformers.AutoConfig.for_model(self.kind, **self.config)
-        return getattr(transformers, self.head.auto_class).from_config(config).to(device)
+        config = transformers.AutoConfig.for_model("bert" if self.task == CLASSIFIES else "gpt2", **self.config)
+        return getattr(transformers, HEADS[self.task].auto_class).from_config(config)
+
+    def features(self, steps: int) -> list[Feature]:
+        """Rows as long as film reviews are: 230 tokens in the middle, one in nine cut at LONGEST."""
+        random, count = np.random.default_rng(0), steps * self.batch_size
+        lengths = np.minimum(random.lognormal(np.log(230), 0.65, count).astype(int) + 16, LONGEST)
+        if self.full or self.task == WRITES:
+            lengths[:] = LONGEST
+        rows = (random.integers(5, self.config["vocab_size"], length).tolist() for length in lengths)
+        return [{"input_ids": ids, "labels": ids if self.task == WRITES else ids[1] % 2} for ids in rows]
+
+    def flops(self, features: list[Feature]) -> float:
+        """Of training on these."""
+        config = self.model().config
+        layers, hidden = config.num_hidden_layers, config.hidden_size
+        weights = 12 * layers * hidden**2 + (hidden * config.vocab_size if self.task == WRITES else 0)
+        lengths = np.array([len(feature["input_ids"]) for feature in features], dtype=float)
+        seen = 0.5 if self.task == WRITES else 1.0
+        return float(6 * weights * lengths.sum() + 12 * layers * hidden * seen * (lengths**2).sum())
 
 
 def encoder(hidden: int, layers: int) -> dict[str, Any]:
@@ -66,140 +99,170 @@ def decoder(hidden: int, layers: int) -> dict[str, Any]:
 
 
 LARGE = (
-    Contender("encoder, 22M", CLASSIFIES, "bert", encoder(384, 6), 64),
-    Contender("encoder, BERT-base", CLASSIFIES, "bert", encoder(768, 12), 32),
-    Contender("decoder, GPT-2", WRITES, "gpt2", decoder(768, 12), 16),
+    Contender("encoder, BERT-base", CLASSIFIES, encoder(768, 12), 128),
+    Contender("encoder, BERT-base, all rows full", CLASSIFIES, encoder(768, 12), 128, full=True),
+    Contender("encoder, 22M", CLASSIFIES, encoder(384, 6), 512),
+    Contender("decoder, GPT-2", WRITES, decoder(768, 12), 64),
 )
 SMALL = (
-    Contender("encoder, small", CLASSIFIES, "bert", encoder(96, 2), 8),
-    Contender("decoder, small", WRITES, "gpt2", decoder(96, 2), 8),
+    Contender("encoder, small", CLASSIFIES, encoder(96, 2), 4),
+    Contender("decoder, small", WRITES, decoder(96, 2), 2),
 )
 
 
-def batches(contender: Contender, device: str, *, padded: bool) -> Iterator[dict[str, torch.Tensor]]:
-    """Batches of rows as long as film reviews are: 230 tokens in the middle, one in seven cut at LONGEST. A decoder
-    reads whole blocks."""
-    random = np.random.default_rng(0)
-    while True:
-        lengths = np.minimum(random.lognormal(np.log(230), 0.65, contender.batch_size).astype(int) + 16, LONGEST)
-        if contender.head is WRITES:
-            lengths[:] = LONGEST
-        width = LONGEST if padded else int(lengths.max())
-        mask = torch.from_numpy((np.arange(width) < lengths[:, None]).astype(np.int64))
-        shape = (contender.batch_size, width)
-        ids = torch.from_numpy(random.integers(5, contender.config["vocab_size"], shape)) * mask
-        yield {"input_ids": ids.to(device, non_blocking=True), "attention_mask": mask.to(device, non_blocking=True)}
+class SecondEpoch(TrainerCallback):
+    """Takes the time of the second epoch, from its first step to the end of its last one."""
+
+    def __init__(self, wait: Callable[[], None]) -> None:
+        self.wait, self.started, self.seconds = wait, 0.0, 0.0
+
+    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.wait()
+        self.started = time.perf_counter()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.global_step == state.max_steps:
+            self.wait()
+            self.seconds = time.perf_counter() - self.started
 
 
-def loss_of(contender: Contender, logits: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    if contender.head is CLASSIFIES:
-        return functional.cross_entropy(logits.float(), batch["input_ids"][:, 1] % 2)
-    return functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), batch["input_ids"][:, 1:].flatten())
+class Rows(Dataset[Feature]):
+    def __init__(self, features: list[Feature]) -> None:
+        self.features = features
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitem__(self, index: int) -> Feature:
+        return self.features[index]
 
 
-def trained(contender: Contender, device: str, seconds: float, way: str) -> tuple[float, float]:
-    """Examples and tokens a second. Compilation and the first steps are not counted."""
-    model, fast = contender.model(device).train(), way != TUTORIAL
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5, fused=True)
-    source = batches(contender, device, padded=not fast)
-    called = torch.compile(model, dynamic=True) if way == COMPILED else model
-
-    def step() -> tuple[int, torch.Tensor]:
-        batch = next(source)
-        with computing(fast, torch.device(device)):
-            logits = called(**batch).logits
-        loss_of(contender, logits, batch).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        return len(batch["input_ids"]), batch["attention_mask"].sum()
-
-    def measured() -> tuple[float, float]:
-        for _ in range(5):
-            step()
-        wait(device)
-        done = []
-        started = time.perf_counter()
-        while time.perf_counter() - started < seconds:
-            done.append(step())
-        wait(device)
-        spent = time.perf_counter() - started
-        return sum(rows for rows, _ in done) / spent, float(sum(tokens for _, tokens in done)) / spent
-
-    if not fast:
-        return measured()
-    with freed(model, contender.head) as why_not:
-        assert why_not is None, why_not
-        return measured()
+def padded_to_longest(features: list[Feature]) -> dict[str, torch.Tensor]:
+    batch = PadBatch(0)(features)
+    missing = LONGEST - batch["input_ids"].shape[1]
+    fill = {"labels": IGNORED_LABEL}
+    return {
+        name: torch.nn.functional.pad(each, (0, missing), value=fill.get(name, 0)) if each.dim() == 2 else each
+        for name, each in batch.items()
+    }
 
 
-def wait(device: str) -> None:
+def trained(contender: Contender, way: str, features: list[Feature], clock: SecondEpoch, cpu: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        if way == TUTORIAL:
+            arguments = TrainingArguments(
+                output_dir=folder, per_device_train_batch_size=contender.batch_size, num_train_epochs=2,
+                save_strategy="no", report_to=[], use_cpu=cpu, remove_unused_columns=False,
+            )  # fmt: skip
+            Trainer(
+                model=contender.model(), args=arguments, train_dataset=Rows(features), data_collator=padded_to_longest,
+                callbacks=[clock],
+            ).train()  # fmt: skip
+            return
+        params = Train(
+            per_device_train_batch_size=contender.batch_size, num_train_epochs=2, bf16=True,
+            torch_compile=way == COMPILED,
+        )  # fmt: skip
+        task = task_class(contender.task).model_validate({"name": contender.task})
+        tokenizer = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
+        rows = [{"text": "", "label": ""}] * len(features)
+        fine_tune(
+            contender.model(), task, ["no", "yes"], tokenizer, params, (features, rows), ([], []),
+            checkpoints=Path(folder) / "checkpoints", callbacks=[clock],
+        )  # fmt: skip
+
+
+def measured(contender: Contender, way: str, device: str) -> dict[str, float]:
+    features = contender.features(STEPS[way])
+    clock = SecondEpoch(torch.cuda.synchronize if device == "cuda" else lambda: None)
+    started = time.perf_counter()
+    trained(contender, way, features, clock, device == "cpu")
+    spent = clock.seconds
+    facts = {
+        "examples/s": len(features) / spent,
+        "tokens/s": sum(len(feature["input_ids"]) for feature in features) / spent,
+        "flop/s": contender.flops(features) / spent,
+        "seconds before the second epoch": clock.started - started,
+    }
     if device == "cuda":
-        torch.cuda.synchronize()
+        facts["GB"] = torch.cuda.max_memory_allocated() / 1e9
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    return facts
 
 
-@torch.no_grad()
-def checked(contender: Contender, device: str) -> float:
-    """How far the logits without padding are from those with it, in float32, in units of their spread."""
-    model, batch = contender.model(device).eval(), next(batches(contender, device, padded=True))
-    own = slice(None) if contender.head is CLASSIFIES else batch["attention_mask"].bool()
-    expected = model(**batch).logits[own]
-    with freed(model, contender.head) as why_not:
+def off(contender: Contender, device: str, *, bf16: bool) -> dict[str, float]:
+    """How far logits and gradients are from those of float32 with padding, with and without padding: the norm of the
+    difference, in that of the true ones."""
+    model, batch = contender.model().to(device).eval(), PadBatch(0)(contender.features(1)[:8])
+    labels = batch.pop("labels")
+    batch = {name: each.to(device) for name, each in batch.items()}
+    own = slice(None) if contender.task == CLASSIFIES else batch["attention_mask"].bool()
+
+    def answered(in_bf16: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        model.zero_grad()
+        with computing(in_bf16, torch.device(device)):
+            logits = model(**batch).logits[own].float()
+        torch.nn.functional.softplus(logits).mean().backward()
+        return logits.detach(), torch.cat([each.grad.flatten() for each in model.parameters() if each.grad is not None])
+
+    truth, padded = answered(False), answered(bf16)
+    with freed(model, HEADS[contender.task]) as why_not:
         assert why_not is None, why_not
-        found = model(**batch).logits[own]
-    off = float((found - expected).abs().max() / expected.std())
-    assert off < 1e-2, f"{contender.name}: logits without padding are off by {off} of their spread"
-    return off
+        found = answered(bf16)
+    assert len(labels)
+    names = ("logits", "gradients")
+    distances = {
+        f"{name}, {way}": float((each - true).norm() / true.norm())
+        for way, answers in (("padded", padded), ("without padding", found))
+        for name, each, true in zip(names, answers, truth, strict=True)
+    }
+    for name in names:
+        assert distances[f"{name}, without padding"] < 2 * distances[f"{name}, padded"] + 1e-3, distances
+    return distances
 
 
 def matrix_rate(device: str) -> float:
     """FLOP/s of bfloat16 products of large matrices."""
-    size, times = (8192, 30) if device == "cuda" else (1024, 30)
+    size, times = (8192, 30) if device == "cuda" else (512, 30)
     matrix = torch.randn(size, size, device=device, dtype=torch.bfloat16)
+    wait: Callable[[], None] = torch.cuda.synchronize if device == "cuda" else lambda: None
     for _ in range(3):
         matrix @ matrix
-    wait(device)
+    wait()
     started = time.perf_counter()
     for _ in range(times):
         matrix @ matrix
-    wait(device)
+    wait()
     return 2 * size**3 * times / (time.perf_counter() - started)
-
-
-def flops_a_token(contender: Contender, mean_length: float) -> float:
-    """6 for each weight that a token is multiplied with, and 12 for each layer, hidden unit and token it attends to."""
-    config = transformers.AutoConfig.for_model(contender.kind, **contender.config)
-    layers, hidden = config.num_hidden_layers, config.hidden_size
-    head = hidden * config.vocab_size if contender.head is WRITES else 0
-    attended = mean_length / 2 if contender.head is WRITES else mean_length
-    return float(6 * (12 * layers * hidden**2 + head) + 12 * layers * hidden * attended)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--only", choices=[each.name for each in (*LARGE, *SMALL)])
     options = parser.parse_args()
-    name = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
-    rate = matrix_rate(options.device)
-    print(f"{name}, torch {torch.__version__}: {rate / 1e12:.2f} TFLOP/s in bfloat16 products")
-    for contender in LARGE if options.device == "cuda" else SMALL:
-        off, slowest = checked(contender, options.device), None
-        for way in (TUTORIAL, TUNELINE, COMPILED):
-            facts: dict[str, Any] = {"model": contender.name, "way": way}
+    device = options.device
+    name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
+    rate = matrix_rate(device)
+    print(f"{name}, torch {torch.__version__}: {rate / 1e12:.2f} TFLOP/s in bfloat16 products", flush=True)
+    for contender in LARGE if device == "cuda" else SMALL:
+        if options.only not in (None, contender.name):
+            continue
+        for bf16 in (False, True):
+            distances = {key: float(f"{value:.2g}") for key, value in off(contender, device, bf16=bf16).items()}
+            print(json.dumps({"model": contender.name, "bf16": bf16, **distances}), flush=True)
+        slowest = None
+        for way in STEPS:
             try:
-                examples, tokens = trained(contender, options.device, options.seconds, way)
+                facts = measured(contender, way, device)
             except Exception as error:  # what compile cannot do is told, and the rest goes on
-                print(json.dumps({**facts, "error": str(error).strip().partition("\n")[0][:200]}), flush=True)
+                print(json.dumps({"model": contender.name, "way": way, "error": str(error)[:300]}), flush=True)
                 continue
-            slowest = slowest or examples
-            use = tokens * flops_a_token(contender, tokens / examples) / rate
-            facts |= {
-                "examples/s": round(examples, 1),
-                "tokens/s": round(tokens),
-                "ratio": round(examples / slowest, 2),
-            }
-            print(json.dumps({**facts, "share of matrix rate": round(use, 3), "logits off": off}), flush=True)
+            slowest = slowest or facts["examples/s"]
+            told = {name: round(value, 1) for name, value in facts.items() if name != "flop/s"}
+            told |= {"ratio": round(facts["examples/s"] / slowest, 2), "share": round(facts["flop/s"] / rate, 3)}
+            print(json.dumps({"model": contender.name, "way": way, **told}), flush=True)
 
 
 if __name__ == "__main__":

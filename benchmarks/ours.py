@@ -18,7 +18,7 @@ from projects import timed
 from torch.nn import functional
 from transformers import Trainer
 
-from tuneline import dropout, layout, packing, padding_free, training
+from tuneline import dropout, layout, packing, padding_free, training, within_rows
 from tuneline.inference import Predictor
 from tuneline.layout import split_file
 from tuneline.losses import LOSSES, Shape, terms
@@ -57,7 +57,7 @@ def put(owner: Any, name: str, value: Any) -> Callable[[], None]:
 
 
 def torchs_dropout() -> None:
-    for owner in (dropout, padding_free):
+    for owner in (dropout, within_rows):
         put(owner, "dropout", functional.dropout)()
 
 

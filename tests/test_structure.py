@@ -1,9 +1,12 @@
 """What the pipeline file promises about the code, and the code about itself."""
 
+import json
+import re
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import grimp
 import pytest
@@ -106,6 +109,26 @@ def test_help_loads_no_heavy_library(command: list[str]) -> None:
 
 def test_the_schema_file_is_in_step_with_the_params_model() -> None:
     assert (ROOT / "params.schema.json").read_text() == params.schema(), "run: tuneline schema"
+
+
+def named_in(schema: dict[str, Any], definitions: dict[str, Any]) -> set[str]:
+    """Every key that a section may hold, at any depth."""
+    if "$ref" in schema:
+        return named_in(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    inside = [*schema.get("properties", {}).values(), *schema.get("anyOf", []), *schema.get("oneOf", [])]
+    inside += [schema[name] for name in ("items", "additionalProperties") if isinstance(schema.get(name), dict)]
+    return set(schema.get("properties", {})).union(*(named_in(each, definitions) for each in inside))
+
+
+def test_the_docs_name_every_parameter_and_no_other() -> None:
+    schema = json.loads(params.schema())
+    _, *parts = re.split(r"^## (\w+)$", (ROOT / "docs/params.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    told = {name: text for name, text in zip(parts[::2], parts[1::2], strict=True) if name in schema["properties"]}
+    assert told.keys() == schema["properties"].keys()
+    for name, text in told.items():
+        tables = re.findall(r"^\| `([a-z_0-9]+)` \|", text, flags=re.MULTILINE)
+        groups = re.findall(rf"^`{name}\.(?:\w+\.)*(\w+)`", text, flags=re.MULTILINE)
+        assert {*tables, *groups} == named_in(schema["properties"][name], schema["$defs"])
 
 
 def test_the_lock_file_is_in_step_with_the_code_and_params() -> None:

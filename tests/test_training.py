@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 from tests.conftest import ROOT
 from tuneline import curves
 from tuneline.checkpoints import find_checkpoint, load_tokenizer
+from tuneline.errors import Diverged
 from tuneline.examples import Split
 from tuneline.inference import Predictor
 from tuneline.losses import balanced
@@ -218,6 +219,22 @@ def test_a_run_that_had_ended_gives_the_same_result_again(
 def test_training_stops_when_validation_no_longer_improves(toy_checkpoint: Path, tmp_path: Path) -> None:
     trained = train(toy_checkpoint, tmp_path, num_train_epochs=20, early_stopping_patience=1)
     assert trained.steps < 20 * 8
+
+
+class RunsAway(TrainerCallback):
+    """A weight that is no number any more."""
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        if state.global_step == 12:
+            next(model.parameters()).data.fill_(torch.nan)
+
+
+def test_a_loss_that_is_no_number_ends_the_training_before_it_is_saved(toy_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match=r"loss is nan at step 16 of 64.*train\.learning_rate \(0\.005\)"):
+        train(toy_checkpoint, tmp_path, [RunsAway()])
+    last = last_whole(tmp_path)
+    assert last is not None
+    assert last.name == "checkpoint-8"  # of the epoch before, whose weights are numbers
 
 
 def test_without_validation_rows_all_epochs_run(toy_checkpoint: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from tuneline.tasks.base import IGNORED_LABEL, Feature, Head
@@ -46,9 +47,10 @@ class PadBatch:
     def _column(self, name: str, values: list[Any]) -> torch.Tensor:
         if not isinstance(values[0], list):
             return torch.tensor(values)
-        longest = max(len(value) for value in values)
-        fill = self.fill.get(name, 0)
-        return torch.tensor([value + [fill] * (longest - len(value)) for value in values])
+        padded = np.full((len(values), max(map(len, values))), self.fill.get(name, 0))
+        for row, value in zip(padded, values, strict=True):
+            row[: len(value)] = value
+        return torch.from_numpy(padded)
 
 
 def logits_of(head: Head, outputs: Mapping[str, torch.Tensor], attention_mask: torch.Tensor) -> torch.Tensor:

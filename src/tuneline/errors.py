@@ -6,6 +6,7 @@
     ├── CheckpointError   pretrained weights and tokenizers
     ├── StorageError      the disk: no space, no permission
     ├── DeviceError       the GPUs of this host
+    ├── Diverged          a training whose loss is no number any more
     ├── Undefined         a metric that is no number, or too few rows to compare it
     └── TrackingError     MLflow: the tracking server and the registry
         ├── ServerAway    it does not answer; the same command may succeed later
@@ -42,6 +43,10 @@ class StorageError(PipelineError):
 
 class DeviceError(PipelineError):
     """A GPU that was asked for and is not there."""
+
+
+class Diverged(PipelineError):
+    """A training whose loss is no number any more."""
 
 
 class Undefined(PipelineError):

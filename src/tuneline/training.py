@@ -1,5 +1,6 @@
 """Fine-tuning: a model and features in, the best weights and their learning curve out."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from tuneline import packing, padding_free
 from tuneline.adapters import merged
 from tuneline.batching import collator
+from tuneline.compiling import compiled
 from tuneline.dropout import make_cheap
+from tuneline.errors import Diverged
 from tuneline.examples import Examples, Order, Split, TellEpoch
 from tuneline.inference import Predictor
 from tuneline.likelihoods import scored
@@ -95,6 +98,7 @@ def fine_tune(
             callbacks=[
                 TellEpoch(examples),
                 _LogEpochs(),
+                _EndWhenLost(),
                 *held_back(model, params.regularization),
                 *callbacks,
                 save_and_end,
@@ -148,6 +152,8 @@ def _sped_up(model: Any, head: Head, params: Train, features: Sequence[Feature])
         if params.padding_free:
             why_not = parts.enter_context(padding_free.freed(model, head))
             report("fine-tune", f"batches are padded: {why_not}" if why_not else "batches run without padding")
+        if params.torch_compile and torch.cuda.is_available():
+            parts.enter_context(compiled(model))
         yield
 
 
@@ -258,6 +264,22 @@ class _Trainer(Trainer):
         return metrics
 
 
+class _EndWhenLost(TrainerCallback):
+    """A loss that is no number stays so, and nothing trained from there on is of use. The Trainer would log the mean of
+    the losses before it, and go on."""
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
+    ) -> None:
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise Diverged(
+                f"fine-tune: the training loss is {loss} at step {state.global_step:,} of {state.max_steps:,}, where a "
+                f"number was expected: the weights have run away. Lower train.learning_rate ({args.learning_rate:g}), "
+                "raise train.warmup_steps, or set train.bf16 to false."
+            )
+
+
 class _LogEpochs(TrainerCallback):
     """Log the loss before each checkpoint too. The Trainer forgets what it has not logged when it resumes,
     and the learning curve would differ from that of a run that was never cut short."""
@@ -300,6 +322,7 @@ def _arguments(
         output_dir=str(checkpoints),
         **params.training_arguments(),
         bf16=bf16,
+        logging_nan_inf_filter=False,
         eval_strategy=strategy,
         save_strategy="epoch",
         save_total_limit=KEPT,
@@ -312,6 +335,7 @@ def _arguments(
         report_to=[],
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
+        accelerator_config={"non_blocking": True},
         disable_tqdm=False,
     )
 

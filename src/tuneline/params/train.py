@@ -49,6 +49,8 @@ class Train(Section):
     padding_free: bool = True
     """Run the rows of a batch one after another in place of padding them, where a probe shows that the checkpoint
     computes the same so."""
+    torch_compile: bool = False
+    """Compile the layers on a GPU. The first steps wait for it, and a long training is faster."""
     seed: int = Field(0, ge=0, le=2**32 - 1)
     """Seed of the head's weights, the order of rows, dropout and augmentation."""
     seeds: list[Annotated[int, Field(ge=0, le=2**32 - 1)]] | None = Field(None, min_length=2)
@@ -79,9 +81,9 @@ class Train(Section):
     regularization: Regularization = Regularization()
 
     OWN: ClassVar = frozenset(
-        {"bf16", "padding_free", "early_stopping_patience", "early_stopping_threshold", "metric_for_best_model",
-         "class_weights", "threads", "device", "termination_grace_seconds", "label_smoothing_factor", "seeds",
-         "augmentation", "lora", "regularization"}
+        {"bf16", "padding_free", "torch_compile", "early_stopping_patience", "early_stopping_threshold",
+         "metric_for_best_model", "class_weights", "threads", "device", "termination_grace_seconds",
+         "label_smoothing_factor", "seeds", "augmentation", "lora", "regularization"}
     )  # fmt: skip
 
     @model_validator(mode="after")
