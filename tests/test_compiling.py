@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from torch.nn import functional
 
+from tuneline import within_rows
 from tuneline.compiling import compiled
 from tuneline.padding_free import freed
 from tuneline.tasks.base import Head
@@ -47,6 +49,44 @@ def test_a_compiled_model_answers_as_before_and_is_left_as_it_was() -> None:
         seen = len(calls)
     assert answers(model, "cpu")[0].equal(before[0])
     assert len(calls) == seen
+
+
+@torch.library.custom_op("tuneline_tests::flash", mutates_args=())
+def flash(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: torch.Tensor, bounds: torch.Tensor, longest: int
+) -> torch.Tensor:
+    """As a GPU's kernels: one operation, of which torch.compile sees no more than its name."""
+    found = torch.empty_like(query)
+    places = asked.tolist(), bounds.tolist()
+    for first, last, start, end in zip(places[0], places[0][1:], places[1], places[1][1:], strict=False):
+        rows = (each.transpose(0, 1) for each in (query[first:last], key[start:end], value[start:end]))
+        found[first:last] = functional.scaled_dot_product_attention(*rows).transpose(0, 1)
+    return found
+
+
+@flash.register_fake
+def _(query: torch.Tensor, *_: Any) -> torch.Tensor:
+    return torch.empty_like(query)
+
+
+def test_one_layer_is_compiled_for_all_and_for_batches_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    def kernel(query: Any, key: Any, value: Any, asked: Any, bounds: Any, _: int, longest: int, *__: Any, **___: Any):  # type: ignore[no-untyped-def]
+        return (torch.ops.tuneline_tests.flash(query, key, value, asked, bounds, longest),)
+
+    monkeypatch.setattr(within_rows, "_can_flash", lambda *_: True)
+    monkeypatch.setattr(torch.ops.aten, "_flash_attention_forward", kernel)
+    model, graphs = small("cpu"), []
+
+    def counting(graph: torch.fx.GraphModule, _: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    with torch.no_grad(), freed(model, CLASSIFIES) as why_not:
+        assert why_not is None
+        before = answers(model, "cpu")
+        with compiled(model, counting):
+            torch.testing.assert_close(answers(model, "cpu"), before)
+    assert len(graphs) == 1
 
 
 @pytest.mark.gpu

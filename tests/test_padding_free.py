@@ -104,12 +104,13 @@ def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         *, return_debug_mask: bool, scale: float,
     ) -> tuple[torch.Tensor]:  # fmt: skip
         assert (p, return_debug_mask) == (0.0, False)
+        assert query.dtype == key.dtype == value.dtype
         assert int(asked.diff().max()) <= most_asked
         assert int(bounds.diff().max()) <= most
         return (Flash.apply(query, key, value, asked, bounds, causal, scale),)
 
     if request.param:
-        monkeypatch.setattr(within_rows, "_can_flash", lambda _: True)
+        monkeypatch.setattr(within_rows, "_can_flash", lambda *_: True)
         monkeypatch.setattr(torch.ops.aten, "_flash_attention_forward", forward)
 
 
@@ -143,13 +144,26 @@ def test_logits_and_gradients_are_those_of_a_padded_batch(kind: str, head: Head)
     torch.testing.assert_close(logits(model, head, inputs), expected, atol=0, rtol=0)  # and then it is as it was
 
 
+@pytest.mark.parametrize("kernels", [True], indirect=True)
+@pytest.mark.usefixtures("kernels")
+def test_in_bfloat16_the_kernels_get_one_type_of_numbers() -> None:
+    """Rotary embeddings make float32 of queries and keys."""
+    model, inputs = small("qwen3", WRITES), batch()
+    with torch.no_grad():
+        truth = logits(model, WRITES, inputs)
+        with freed(model, WRITES) as why_not, torch.autocast("cpu", torch.bfloat16):
+            assert why_not is None
+            found = logits(model, WRITES, inputs).float()
+    assert (found - truth).norm() < 0.05 * truth.norm()
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     "kind_and_head", [("bert", CLASSIFIES), ("roberta", TAGS), ("gpt2", WRITES), ("qwen3", WRITES)]
 )
 def test_on_a_gpu_a_batch_without_padding_is_as_near_to_the_truth(
-    kind_and_head: tuple[str, Head], dtype: torch.dtype
+    kind_and_head: tuple[str, Head], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which is float32 with padding: in bfloat16 the flash kernels may be off by as much as a padded batch, no more."""
     if not torch.cuda.is_available():
@@ -169,11 +183,14 @@ def test_on_a_gpu_a_batch_without_padding_is_as_near_to_the_truth(
 
     truth = answered()
     in_bf16 = torch.autocast("cuda", torch.bfloat16, enabled=dtype is torch.bfloat16)
+    flash, calls = within_rows._flash, []
+    monkeypatch.setattr(within_rows, "_flash", lambda *args, **options: calls.append(1) or flash(*args, **options))
     with in_bf16:
         padded = answered()
     with freed(model, head) as why_not, in_bf16:
         assert why_not is None
         found = answered()
+    assert bool(calls) == (dtype is torch.bfloat16)
     for ours, theirs, true in zip(found, padded, truth, strict=True):
         assert off(ours, true) < 2 * off(theirs, true) + 1e-3
 

@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 
 from tuneline import registry, tracking
 from tuneline.digests import model_digest
-from tuneline.errors import ServerAway, TrackingError
+from tuneline.errors import Diverged, ServerAway, TrackingError
 
 DIGEST = "d" * 64
 CURVE = [{"step": 1, "epoch": 0.5, "train_loss": 0.7}, {"step": 2, "epoch": 1.0, "train_loss": 0.5}]
@@ -82,6 +82,14 @@ def test_a_run_that_another_host_completes_while_it_is_cleared_away_stays(
     found = tracking.find_run(client, experiment, DIGEST)
     assert found is not None
     assert (found.info.run_id, found.info.lifecycle_stage) == (run_id, "active")
+
+
+def test_a_training_that_diverges_leaves_a_failed_run(client: MlflowClient, tmp_path: Path) -> None:
+    live = tracking.LiveRun("x", DIGEST, {}, tmp_path / "points.jsonl")
+    run_id = live.run_id
+    with pytest.raises(Diverged), live.failed_by(Diverged):
+        raise Diverged("the training has run away")
+    assert client.get_run(run_id).info.status == "FAILED"
 
 
 def test_a_live_run_leaves_a_read_only_store_as_it_is(

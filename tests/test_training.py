@@ -222,19 +222,46 @@ def test_training_stops_when_validation_no_longer_improves(toy_checkpoint: Path,
 
 
 class RunsAway(TrainerCallback):
-    """A weight that is no number any more."""
+    """A step whose gradients are no numbers, and then no weight is one."""
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-        if state.global_step == 12:
-            next(model.parameters()).data.fill_(torch.nan)
+    def __init__(self, step: int) -> None:
+        self.before = step - 1
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        if state.global_step == self.before:
+            for weight in model.parameters():
+                weight.grad.fill_(torch.nan)
 
 
-def test_a_loss_that_is_no_number_ends_the_training_before_it_is_saved(toy_checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(Diverged, match=r"loss is nan at step 16 of 64.*train\.learning_rate \(0\.005\)"):
-        train(toy_checkpoint, tmp_path, [RunsAway()])
-    last = last_whole(tmp_path)
-    assert last is not None
-    assert last.name == "checkpoint-8"  # of the epoch before, whose weights are numbers
+@pytest.mark.parametrize(
+    ("step", "found", "kept"),
+    [
+        (12, "the training loss is nan after step 16 of 64", 8),
+        (16, "a weight is no number after step 16 of 64", 8),  # the last step of an epoch: no loss shows it
+        (64, "a weight is no number after step 64 of 64", 56),
+    ],
+)
+def test_weights_that_are_no_numbers_end_the_training_and_are_never_saved(
+    toy_checkpoint: Path, tmp_path: Path, step: int, found: str, kept: int
+) -> None:
+    advice = r"Lower train\.learning_rate \(0\.005\) or raise train\.warmup_steps\. Nothing"
+    with pytest.raises(Diverged, match=rf"{found} \(seed 0\).*{advice}"):
+        train(toy_checkpoint, tmp_path, [RunsAway(step)])
+    assert last_whole(tmp_path) == tmp_path / f"checkpoint-{kept}"
+
+
+def test_a_step_without_any_label_teaches_nothing_and_harms_nothing(toy_checkpoint: Path, tmp_path: Path) -> None:
+    task = task_class("token-classification").model_validate({"name": "token-classification"})
+    found, tokenizer = find_checkpoint(Model(checkpoint=str(toy_checkpoint))), load_tokenizer(toy_checkpoint)
+    model = initial_model(found, task.head(["O", "B-X"]), Model(), seed=0)
+    features = [{"input_ids": [2, 7, 3], "labels": [-100, label, -100]} for label in (-100, 1)]
+    params = Train(per_device_train_batch_size=1, num_train_epochs=2, logging_steps=1, threads=1)
+    trained = fine_tune(
+        model, task, ["O", "B-X"], tokenizer, params, (features, [{}, {}]), ([], []),
+        checkpoints=tmp_path, callbacks=[],
+    )  # fmt: skip
+    assert sorted(point["loss"] > 0 for point in trained.history) == [False, False, True, True]
+    assert weights(trained).isfinite().all()
 
 
 def test_without_validation_rows_all_epochs_run(toy_checkpoint: Path, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from tuneline.tasks.base import IGNORED_LABEL, Feature, Head
 
@@ -47,10 +47,8 @@ class PadBatch:
     def _column(self, name: str, values: list[Any]) -> torch.Tensor:
         if not isinstance(values[0], list):
             return torch.tensor(values)
-        padded = np.full((len(values), max(map(len, values))), self.fill.get(name, 0))
-        for row, value in zip(padded, values, strict=True):
-            row[: len(value)] = value
-        return torch.from_numpy(padded)
+        rows = [torch.tensor(value) for value in values]
+        return pad_sequence(rows, batch_first=True, padding_value=self.fill.get(name, 0))
 
 
 def logits_of(head: Head, outputs: Mapping[str, torch.Tensor], attention_mask: torch.Tensor) -> torch.Tensor:

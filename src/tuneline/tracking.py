@@ -284,12 +284,24 @@ class LiveRun:
             except Exception as error:
                 self._lose(error)
 
-    def _lose(self, error: Exception) -> None:
-        """Give up the live part. The unfinished run is replaced when register brings the recorded points."""
+    @contextmanager
+    def failed_by(self, error: type[Exception]) -> Iterator[None]:
+        """Such an error inside ends the run as failed: nothing goes on from it."""
+        try:
+            yield
+        except error:
+            self._end(RunStatus.FAILED)
+            raise
+
+    def _end(self, status: int) -> None:
         if self.run_id:
             with suppress(Exception):
-                self.client.set_terminated(self.run_id, RunStatus.to_string(RunStatus.KILLED))
+                self.client.set_terminated(self.run_id, RunStatus.to_string(status))
         self.run_id = ""
+
+    def _lose(self, error: Exception) -> None:
+        """Give up the live part. The unfinished run is replaced when register brings the recorded points."""
+        self._end(RunStatus.KILLED)
         warn(
             "fine-tune",
             f"MLflow at {safe_uri()}: {_first_line(error)} Metrics are kept and replayed by register.",

@@ -70,7 +70,7 @@ def fine_tune(
     torch.use_deterministic_algorithms(True, warn_only=True)
     watching, head = bool(validation[0]), task.head(labels)
     bf16 = has_bf16() if params.bf16 is None else params.bf16
-    with _on_threads(params.threads), _sped_up(model, head, params, train[0]):
+    with _on_threads(params.threads), _sped_up(model, head, params, train[0], bf16=bf16):
         examples = Examples(train, task, labels, tokenizer, params.augmentation, params.seed)
         checkpoints.mkdir(parents=True, exist_ok=True)
         tell_disk_needed(model, checkpoints)
@@ -138,7 +138,7 @@ def _on_threads(threads: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def _sped_up(model: Any, head: Head, params: Train, features: Sequence[Feature]) -> Iterator[None]:
+def _sped_up(model: Any, head: Head, params: Train, features: Sequence[Feature], *, bf16: bool) -> Iterator[None]:
     """What makes the steps quick and changes no more of the result than its rounding."""
     keep_memory()
     leave_fresh_memory()
@@ -152,8 +152,10 @@ def _sped_up(model: Any, head: Head, params: Train, features: Sequence[Feature])
         if params.padding_free:
             why_not = parts.enter_context(padding_free.freed(model, head))
             report("fine-tune", f"batches are padded: {why_not}" if why_not else "batches run without padding")
-        if params.torch_compile and torch.cuda.is_available():
+        if params.torch_compile and bf16 and torch.cuda.is_available():
             parts.enter_context(compiled(model))
+        elif params.torch_compile:
+            report("fine-tune", "layers are not compiled: that takes a GPU, and bfloat16")
         yield
 
 
@@ -188,7 +190,8 @@ class _Trainer(Trainer):
         total = self.sum_of_losses(logits.float(), asked, self.shape)
         if self.regularization.r_drop_alpha:
             total = self._with_second_pass(model, inputs, gold, logits.float(), total)
-        loss = total / (terms(gold) if num_items_in_batch is None else num_items_in_batch)
+        asked_for = terms(gold) if num_items_in_batch is None else num_items_in_batch
+        loss = total / torch.as_tensor(asked_for).clamp(min=1)  # of a step without a label there is nothing to learn
         if self.replay is not None:
             loss = loss + self.replay.loss(model, self.state.global_step) / self.current_gradient_accumulation_steps
         return loss
@@ -208,6 +211,10 @@ class _Trainer(Trainer):
         return Order(self.examples, rows, by_length=by_length)
 
     def _save_checkpoint(self, *arguments: Any) -> None:
+        """Weights that are no numbers are never saved: a resumed run would go on from them."""
+        model: Any = self.model
+        if not all(bool(each.isfinite().all()) for each in model.parameters()):
+            raise _diverged("a weight is no number", self.state, self.args)
         super()._save_checkpoint(*arguments)
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial=None)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
@@ -265,19 +272,23 @@ class _Trainer(Trainer):
 
 
 class _EndWhenLost(TrainerCallback):
-    """A loss that is no number stays so, and nothing trained from there on is of use. The Trainer would log the mean of
-    the losses before it, and go on."""
+    """A loss that is no number ends the training. The Trainer would log the mean of those before, and go on."""
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any
     ) -> None:
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
-            raise Diverged(
-                f"fine-tune: the training loss is {loss} at step {state.global_step:,} of {state.max_steps:,}, where a "
-                f"number was expected: the weights have run away. Lower train.learning_rate ({args.learning_rate:g}), "
-                "raise train.warmup_steps, or set train.bf16 to false."
-            )
+            raise _diverged(f"the training loss is {loss}", state, args)
+
+
+def _diverged(found: str, state: TrainerState, args: TrainingArguments) -> Diverged:
+    bf16 = ", or set train.bf16 to false" if args.bf16 else ""
+    return Diverged(
+        f"fine-tune: {found} after step {state.global_step:,} of {state.max_steps:,} (seed {args.seed}): the training "
+        f"has run away. Lower train.learning_rate ({args.learning_rate:g}) or raise train.warmup_steps{bf16}. Nothing "
+        "of the steps since the last checkpoint was saved."
+    )
 
 
 class _LogEpochs(TrainerCallback):
@@ -335,7 +346,7 @@ def _arguments(
         report_to=[],
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
-        accelerator_config={"non_blocking": True},
+        accelerator_config={"non_blocking": torch.cuda.is_available()},
         disable_tqdm=False,
     )
 

@@ -27,7 +27,8 @@ ATTENTION = "within_rows"  # the name under which transformers knows our attenti
 MULTIPLE = 16  # of tokens: for a number that it has not met, oneDNN first writes code, which takes as long as a layer
 GPU_SHARE = 32  # and cuBLAS first looks for a kernel: there a multiple of up to so large a part of them
 SCORES = 2_000_000  # attention scores of all heads that are computed together: what a core's cache holds
-FLASH_SIZES = range(8, 257, 8)  # of a head, which flash attention's kernels take
+FLASH_SIZES = range(8, 193, 8)  # of a head, which flash attention's kernels take, with dropout too
+AMPERE = (8, 0)  # the compute capability from which there are such kernels
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,13 @@ class Chunk:
 class Rows:
     """Where the rows of a batch lie in its tokens.
 
-    lengths: in tokens, of each row. width: of the batch, padded.
+    lengths: in tokens, of each row. width: of the batch, padded at the end of its rows.
     firsts: (rows,), the position of the first token of each.
     there: (tokens,), of each token, its place in a padded batch that is read row by row.
     within: (tokens + filling,), of each token, its position in its row.
     bounds: (rows + 1,), where each row begins, and where the last one ends; what fills up is one more row.
     longest: at least as long as each of them, a power of two.
+    flash: whether the device has kernels for them.
     """
 
     def __init__(self, lengths: Sequence[int], width: int, device: torch.device) -> None:
@@ -76,6 +78,7 @@ class Rows:
         parts = _sent(device, firsts, there, np.append(within, np.zeros(self.filling, int)), bounds)
         self.firsts, self.there, self.within = parts[:3]
         self.bounds = parts[3].int()
+        self.flash = device.type == "cuda" and _has_flash(device)
         self._chunks: dict[int, list[Chunk]] = {}
 
     def flat(self, padded: torch.Tensor) -> torch.Tensor:
@@ -117,6 +120,10 @@ class Rows:
         return Chunk(tokens, len(lengths), longest, there.flatten().nonzero()[:, 0], mask)
 
 
+def _has_flash(device: torch.device) -> bool:
+    return torch.backends.cuda.is_flash_attention_available() and torch.cuda.get_device_capability(device) >= AMPERE
+
+
 def _multiple(tokens: int, device: torch.device) -> int:
     """What the number of tokens is filled up to a multiple of, a power of two: then few numbers come up."""
     share = tokens // GPU_SHARE if device.type == "cuda" else 0
@@ -151,7 +158,7 @@ def attention(
     query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     p, causal = dropout if module.training else 0.0, bool(getattr(module, "is_causal", False))
-    if _can_flash(query):
+    if _can_flash(value, rows):
         return _flash(query, key, value, rows, rows.bounds, rows.longest, scale, p, causal=causal)[None], None
     found = [
         chunk.flat(_attended(chunk.grid(query), chunk.grid(key), chunk.grid(value), chunk, scale, p, causal=causal))
@@ -164,7 +171,7 @@ def seen_by_first(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rows: Rows, scale: float, p: float
 ) -> torch.Tensor:
     """Attention of the first token of each row: (rows, heads, size), by queries of the same shape."""
-    if _can_flash(query):
+    if _can_flash(value, rows):
         asked = torch.arange(len(query) + 1, device=query.device, dtype=torch.int32)
         return _flash(query, key, value, rows, asked, 1, scale, p)
     parts, row = [], 0
@@ -175,21 +182,22 @@ def seen_by_first(
     return torch.cat(parts)[:, :, 0]
 
 
-def _can_flash(query: torch.Tensor) -> bool:
-    return query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and query.shape[-1] in FLASH_SIZES
+def _can_flash(value: torch.Tensor, rows: Rows) -> bool:
+    return rows.flash and value.dtype in (torch.bfloat16, torch.float16) and value.shape[-1] in FLASH_SIZES
 
 
 def _flash(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rows: Rows, asked: torch.Tensor, most: int,
     scale: float, p: float, *, causal: bool = False,
 ) -> torch.Tensor:  # fmt: skip
-    """(asked, heads, size): by torch's flash kernels, which take rows of any length side by side.
+    """(asked, heads, size): by torch's flash kernels, which take rows of any length side by side. Rotary embeddings may
+    have made queries and keys float32 meanwhile.
 
     asked: (rows + 1,), where the queries of each row begin, of which none has more than `most`. What lies outside the
     bounds has no gradient, not even zero: no token may. torch.nn.attention's varlen_attn calls the same, but has no
     dropout; nested tensors have it, and took three times as long on the host.
     """
-    bounds = rows.bounds[: len(asked)]
+    query, key, bounds = query.to(value.dtype), key.to(value.dtype), rows.bounds[: len(asked)]
     found: torch.Tensor = torch.ops.aten._flash_attention_forward(
         query, key, value, asked, bounds, most, rows.longest, p, causal, return_debug_mask=False, scale=scale
     )[0]

@@ -16,7 +16,9 @@ from tuneline.digests import file_digest
 SIDE_EFFECTS = {"report.html", "registration.json"}  # hold ids and times
 OF_THE_MOMENT = ("tuneline.performance.", "tuneline.ledger", "tuneline.decided", "mlflow.")
 RUN_ID = re.compile(r"[0-9a-f]{32}")
-LEFT_BY_DVC = re.compile(r"data/reports/\.[\w-]+\.tmp")  # of what it was linking when it was killed
+LEFT = re.compile(  # of what DVC was linking and MLflow writing when they were killed, which is never read
+    r"data/reports/\.[\w-]+\.tmp|mlartifacts/(.*/)?\.artifact\.uploading\.\w+"
+)
 NOT_COMPARED = (".git", ".dvc/tmp", ".dvc/cache", "mlflow.db", "src", "flows")
 
 
@@ -55,13 +57,13 @@ def _outs(project: Path) -> list[str]:
     places = [project / "data" / name for name in ("validated", "tokenized", "model", "reports")]
     files = [file for place in places for file in place.rglob("*") if file.is_file()]
     names = (str(file.relative_to(project)) for file in files if file.name not in SIDE_EFFECTS)
-    return sorted(name for name in names if not LEFT_BY_DVC.fullmatch(name))
+    return sorted(name for name in names if not LEFT.fullmatch(name))
 
 
 def _files(project: Path) -> set[str]:
     names = (str(file.relative_to(project)) for file in project.rglob("*") if file.is_file() or file.is_symlink())
     counted = (name for name in names if not name.startswith(NOT_COMPARED) and "__pycache__" not in name)
-    return {RUN_ID.sub("ID", name) for name in counted if not LEFT_BY_DVC.fullmatch(name)}
+    return {RUN_ID.sub("ID", name) for name in counted if not LEFT.fullmatch(name)}
 
 
 def _registry(project: Path) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class Train(Section):
     """Run the rows of a batch one after another in place of padding them, where a probe shows that the checkpoint
     computes the same so."""
     torch_compile: bool = False
-    """Compile the layers on a GPU. The first steps wait for it, and a long training is faster."""
+    """Compile the layers, on a GPU in bfloat16. The first steps wait for it, and a long training is faster."""
     seed: int = Field(0, ge=0, le=2**32 - 1)
     """Seed of the head's weights, the order of rows, dropout and augmentation."""
     seeds: list[Annotated[int, Field(ge=0, le=2**32 - 1)]] | None = Field(None, min_length=2)

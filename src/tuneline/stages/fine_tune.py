@@ -17,7 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from tuneline import curves, devices, host, layout, packaging, seeds
 from tuneline.checkpoints import Checkpoint, load_tokenizer
-from tuneline.errors import CheckpointError, ParamsError
+from tuneline.errors import CheckpointError, Diverged, ParamsError
 from tuneline.examples import Split
 from tuneline.layout import split_file, staged
 from tuneline.lineage import inputs_digest
@@ -59,7 +59,7 @@ def run(params: Sections) -> None:
     elif checkpoints.is_dir():
         report("fine-tune", "goes on from the last checkpoint of a run that was cut short")
     of_seeds: dict[str, Any] = {}
-    with layout.storage_errors():
+    with layout.storage_errors(), live.failed_by(Diverged):
         if params.train.seeds is None:
             trained = start.train(model, params.train.seed, checkpoints, _Live(live))
         else:
