@@ -155,10 +155,14 @@ def test_adapter_and_head_learn_and_nothing_else(checkpoint: Path, tmp_path: Pat
     assert any(value.abs().sum() > 0 for name, value in now.items() if "lora_B" in name)
 
 
-SMALL = {"vocab_size": 23, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16, "num_hidden_layers": 2}
-GPT2 = {"vocab_size": 23, "n_embd": 8, "n_layer": 2, "n_head": 2, "bos_token_id": 2, "eos_token_id": 3}
-T5 = {"vocab_size": 23, "d_model": 8, "d_kv": 4, "d_ff": 16, "num_heads": 2, "num_layers": 1, "num_decoder_layers": 1}
-DISTILBERT = {"vocab_size": 23, "dim": 8, "n_layers": 2, "n_heads": 2, "hidden_dim": 16}
+SMALL: dict[str, Any] = {
+    "vocab_size": 23, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16, "num_hidden_layers": 2,
+}  # fmt: skip
+GPT2: dict[str, Any] = {"vocab_size": 23, "n_embd": 8, "n_layer": 2, "n_head": 2, "bos_token_id": 2, "eos_token_id": 3}
+T5: dict[str, Any] = {
+    "vocab_size": 23, "d_model": 8, "d_kv": 4, "d_ff": 16, "num_heads": 2, "num_layers": 1, "num_decoder_layers": 1,
+}  # fmt: skip
+DISTILBERT: dict[str, Any] = {"vocab_size": 23, "dim": 8, "n_layers": 2, "n_heads": 2, "hidden_dim": 16}
 CLASSES = {"num_labels": 2, "pad_token_id": 0}
 # A checkpoint, the head that it gets, and the modules that are trained as a whole.
 HEADS: dict[str, tuple[Any, Head, list[str]]] = {
@@ -205,7 +209,7 @@ def test_any_architecture_can_be_adapted_saved_and_loaded(
     make().save_pretrained(folder)
     shutil.copy(toy_checkpoint / "tokenizer.json", folder)
     found = find_checkpoint(Model(checkpoint=str(folder)))
-    model = initial_model(found, head, Model(), 0, Lora(r=2, target_modules=targets, merge=False))  # type: ignore[arg-type]
+    model = initial_model(found, head, Model(), 0, Lora(r=2, target_modules=targets, merge=False))
     assert sorted(model.peft_config["default"].modules_to_save or []) == whole
     with torch.no_grad():
         for parameter in model.parameters():

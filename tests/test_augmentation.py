@@ -22,7 +22,7 @@ from tuneline.params import Augmentation, check_params
 from tuneline.tasks import task_class
 from tuneline.tasks.base import Row, Task
 
-ALL = {"word_dropout": 0.3, "word_swap": 0.3, "masking": 0.2, "case": 0.3, "typos": 0.3}
+ALL: dict[str, Any] = {"word_dropout": 0.3, "word_swap": 0.3, "masking": 0.2, "case": 0.3, "typos": 0.3}
 SEEDS = st.integers(0, 2**32 - 1)
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Zs", "Zl", "Zp", "Cc"]), min_size=1, max_size=8)
 

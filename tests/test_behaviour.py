@@ -205,9 +205,10 @@ def test_numbers_a_tenth_of_a_deviation_apart_are_the_same() -> None:
     task = a_task(problem_type="regression", target_mean=3.0, target_deviation=2.0)
     rows = [{"text": text, "label": 1.0} for text in ("a", "b")]
     values = {"a": 1.0, "a.": 1.19, "b": 1.0, "b.": 1.21}
-    tests = [{"name": "same", "kind": "invariance", "edit": "punctuation"},
-             {"name": "up", "kind": "direction", "edit": "punctuation", "must_not": "rise",
-              "tolerance": 0.2}]  # fmt: skip
+    tests: list[dict[str, Any]] = [
+        {"name": "same", "kind": "invariance", "edit": "punctuation"},
+        {"name": "up", "kind": "direction", "edit": "punctuation", "must_not": "rise", "tolerance": 0.2},
+    ]
     for found in outcomes(tests, rows, lambda text: {"value": values[text]}, task):
         assert (found.rows, found.passed) == (2, 1)
         assert [each["after"] for each in found.examples] == ["b."]
@@ -222,9 +223,11 @@ def test_words_stay_in_number_and_each_has_its_tag() -> None:
         seen.append(text)
         return {"tags": ["B-PER" if word in ("Anna", "Rome") else "O" for word in text.split()]}
 
-    tests = [{"name": "names", "kind": "invariance", "edit": "names"},
-             {"name": "place", "kind": "minimum", "template": "in {place}", "slots": {"place": ["Rome", "Bonn"]},
-              "expected": ["O", "B-PER"]}]  # fmt: skip
+    tests: list[dict[str, Any]] = [
+        {"name": "names", "kind": "invariance", "edit": "names"},
+        {"name": "place", "kind": "minimum", "template": "in {place}", "slots": {"place": ["Rome", "Bonn"]},
+         "expected": ["O", "B-PER"]},
+    ]  # fmt: skip
     names, place = outcomes(tests, rows, tagged, task)
     assert (names.rows, names.passed, place.rows, place.passed) == (1, 0, 2, 1)
     assert seen[1].split()[1:] == ["lives", "in", "Rome"]

@@ -18,6 +18,8 @@ from tuneline.metrics.classification import softmax
 from tuneline.stages.evaluate import calibration_of
 from tuneline.tasks import task_class
 from tuneline.tasks.base import Task
+from tuneline.tasks.calibrated import CalibratedTask
+from tuneline.tasks.text_classification.multi_label import MultiLabelClassification
 
 LABELS = ["a", "b", "c"]
 
@@ -142,6 +144,7 @@ def test_one_label_is_fitted_and_decoded_with_its_temperature() -> None:
     logits, gold = random_logits(8)
     rows = [{"text": "x", "label": LABELS[code]} for code in gold]
     plain, fitted = task(), task().fitted(list(logits), [], rows, LABELS)
+    assert isinstance(fitted, CalibratedTask)
     assert fitted.temperature == calibration.temperature(logits, gold) == pytest.approx(4, rel=0.2)
     assert plain.fits and not fitted.fits
     before, after = (each.decode(list(logits), [], rows, LABELS) for each in (plain, fitted))
@@ -180,6 +183,7 @@ def test_any_number_of_labels_is_fitted_before_its_thresholds() -> None:
     rows = [{"text": "x", "label": [LABELS[code] for code in np.flatnonzero(line)]} for line in gold]
     plain = task(problem_type="multi_label_classification")
     fitted = plain.fitted(list(3 * truth), [], rows, LABELS[:2])
+    assert isinstance(fitted, CalibratedTask)
     assert fitted.temperature == pytest.approx(3, rel=0.2)
     assert not fitted.fits
     # A threshold is where it was, in other units: logit(calibrated) = logit(plain) / temperature.
@@ -188,6 +192,7 @@ def test_any_number_of_labels_is_fitted_before_its_thresholds() -> None:
     same = np.mean([a["labels"] == b["labels"] for a, b in zip(calibrated, before, strict=True)])
     assert same > 0.98
     found = fitted.calibration(calibrated, rows, LABELS[:2])
+    assert found is not None
     assert found["ece"] < found["uncalibrated"]["ece"]
     assert found["uncalibrated"] == {
         name: pytest.approx(value)
@@ -195,6 +200,7 @@ def test_any_number_of_labels_is_fitted_before_its_thresholds() -> None:
         if name in ("ece", "brier")
     }
     given = plain.model_copy(update={"thresholds": {"a": 0.4}}).fitted(list(3 * truth), [], rows, LABELS[:2])
+    assert isinstance(given, MultiLabelClassification)
     assert given.thresholds == {"a": 0.4}
 
 
@@ -211,11 +217,13 @@ def test_words_are_fitted_and_those_without_a_piece_are_left_out() -> None:
     outputs, features, rows = tagged()
     plain = task_class("token-classification").model_validate({"name": "token-classification", "scheme": "plain"})
     fitted = plain.fitted(outputs, features, rows, LABELS)
+    assert isinstance(fitted, CalibratedTask)
     assert fitted.temperature == pytest.approx(4, rel=0.2)
     before, after = (each.decode(outputs, features, rows, LABELS) for each in (plain, fitted))
     assert [each["tags"] for each in before] == [each["tags"] for each in after]
     assert all(each["probabilities"][3] is None for each in after)
     found, score = fitted.calibration(after, rows, LABELS), fitted.score(after, rows, LABELS)
+    assert found is not None
     assert (score.metrics["ece"], score.metrics["brier"]) == (found["ece"], found["brier"])
     assert (
         found["ece"]
@@ -246,6 +254,7 @@ def test_tags_of_a_baseline_claim_nothing() -> None:
 def test_training_keeps_its_plain_loss_and_gives_a_fitted_task(toy_checkpoint: Path, tmp_path: Path) -> None:
     found = train(toy_checkpoint, tmp_path, num_train_epochs=1, learning_rate=0.001)
     features, rows = split(toy_checkpoint, 30, start=100)
+    assert isinstance(found.task, CalibratedTask)
     assert found.task.temperature == 1  # fewer than calibration.FEWEST_ITEMS
     predictor = Predictor(found.task, TRAINED_LABELS, found.model, None)
     scores = found.task.score(predictor.predict_features(features, rows), rows, TRAINED_LABELS).metrics

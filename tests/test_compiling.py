@@ -59,8 +59,8 @@ def flash(
     found = torch.empty_like(query)
     places = asked.tolist(), bounds.tolist()
     for first, last, start, end in zip(places[0], places[0][1:], places[1], places[1][1:], strict=False):
-        rows = (each.transpose(0, 1) for each in (query[first:last], key[start:end], value[start:end]))
-        found[first:last] = functional.scaled_dot_product_attention(*rows).transpose(0, 1)
+        q, k, v = (each.transpose(0, 1) for each in (query[first:last], key[start:end], value[start:end]))
+        found[first:last] = functional.scaled_dot_product_attention(q, k, v).transpose(0, 1)
     return found
 
 
@@ -70,7 +70,7 @@ def _(query: torch.Tensor, *_: Any) -> torch.Tensor:
 
 
 def test_one_layer_is_compiled_for_all_and_for_batches_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    def kernel(query: Any, key: Any, value: Any, asked: Any, bounds: Any, _: int, longest: int, *__: Any, **___: Any):  # type: ignore[no-untyped-def]
+    def kernel(query: Any, key: Any, value: Any, asked: Any, bounds: Any, _: int, longest: int, *__: Any, **___: Any):
         return (torch.ops.tuneline_tests.flash(query, key, value, asked, bounds, longest),)
 
     monkeypatch.setattr(within_rows, "_can_flash", lambda *_: True)

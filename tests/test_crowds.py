@@ -107,7 +107,7 @@ def all_register_at_once(client: MlflowClient, name: str, place: Path, count: in
     assert set(digests) == {model_digest(folder) for folder in folders}
     assert len(versions) == len(folders)
     for version in versions:
-        run = client.get_run(version.run_id)
+        run = client.get_run(str(version.run_id))
         assert (run.data.tags[tracking.COMPLETE], run.info.status) == ("yes", "FINISHED")
     assert registry.missing(client, versions) == {}
     assert {entry.content.version for entry in entries} == {int(version.version) for version in versions}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from tuneline.flips import Answered, flips
 from tuneline.tasks import task_class
+from tuneline.tasks.base import Row
 
 TASK = task_class("text-classification").model_validate({"name": "text-classification"})
 LABELS = ["bad", "good"]
@@ -12,7 +13,9 @@ LABELS = ["bad", "good"]
 def answered(texts: str, gold: str, answers: str, scores: Sequence[float]) -> Answered:
     """One row per letter; gold and answers are g or b."""
     names = {"g": "good", "b": "bad"}
-    rows = [{"id": text, "text": text, "label": names[label]} for text, label in zip(texts, gold, strict=True)]
+    rows: list[Row] = [
+        {"id": text, "text": text, "label": names[label]} for text, label in zip(texts, gold, strict=True)
+    ]
     predictions = [
         {"label": names[answer], "score": score, "probabilities": [1 - score, score]}
         for answer, score in zip(answers, scores, strict=True)

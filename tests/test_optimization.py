@@ -8,15 +8,17 @@ import transformers as t
 
 from tuneline.optimization import anatomy, in_base, parameter_groups
 
-SMALL = {"vocab_size": 20, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16, "num_hidden_layers": 3}
-T5 = {"vocab_size": 20, "d_model": 8, "d_kv": 4, "d_ff": 16, "num_heads": 2}
-BART = {
+SMALL: dict[str, Any] = {
+    "vocab_size": 20, "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16, "num_hidden_layers": 3,
+}  # fmt: skip
+T5: dict[str, Any] = {"vocab_size": 20, "d_model": 8, "d_kv": 4, "d_ff": 16, "num_heads": 2}
+BART: dict[str, Any] = {
     "vocab_size": 20, "d_model": 8, "encoder_layers": 2, "decoder_layers": 1, "encoder_attention_heads": 2,
     "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "pad_token_id": 0,
 }  # fmt: skip
-DISTILBERT = {"vocab_size": 20, "dim": 8, "n_layers": 3, "n_heads": 2, "hidden_dim": 16}
-GPT2 = {"vocab_size": 20, "n_embd": 8, "n_layer": 3, "n_head": 2}
-XLM = {"vocab_size": 20, "emb_dim": 8, "n_layers": 3, "n_heads": 2}
+DISTILBERT: dict[str, Any] = {"vocab_size": 20, "dim": 8, "n_layers": 3, "n_heads": 2, "hidden_dim": 16}
+GPT2: dict[str, Any] = {"vocab_size": 20, "n_embd": 8, "n_layer": 3, "n_head": 2}
+XLM: dict[str, Any] = {"vocab_size": 20, "emb_dim": 8, "n_layers": 3, "n_heads": 2}
 
 
 def two_berts() -> Any:

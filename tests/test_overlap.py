@@ -178,7 +178,7 @@ def test_an_empty_gold_answer_beside_others_is_left_out_as_in_the_second_script(
 
 def official_best(odds: list[float], f1: list[float], is_answerable: list[bool]) -> tuple[float, float | None]:
     """Best mean F1 and threshold as find_best_thresh of evaluate-v2.0.py walks to them: from the surest answer on."""
-    current = best_sum = sum(not each for each in is_answerable)
+    current = best_sum = float(sum(not each for each in is_answerable))
     threshold = None
     for i in sorted(range(len(odds)), key=lambda i: odds[i]):
         current += f1[i] if is_answerable[i] else -1

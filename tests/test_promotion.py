@@ -223,7 +223,7 @@ def test_a_version_without_its_files_does_not_become_champion(client: MlflowClie
     shutil.rmtree(tmp_path / "mlartifacts")
     with pytest.raises(TrackingError, match="its files are gone"):
         promotion.promote("m", 2, reason="x")
-    client.delete_run(second.run_id)
+    client.delete_run(str(second.run_id))
     with pytest.raises(TrackingError, match="its run is gone"):
         promotion.promote("m", 2, reason="x")
     assert actions(client) == [("promoted", 1, 1)]

@@ -63,8 +63,8 @@ def test_the_divergence_leaves_out_what_has_no_gold() -> None:
 
 def test_the_divergence_of_decisions_is_that_of_two_classes_each() -> None:
     first, second = torch.tensor([[1.0, -2.0]]), torch.tensor([[0.5, 3.0]])
-    pairs = [torch.stack([torch.zeros(2), logits[0]], dim=-1) for logits in (first, second)]
-    expected = class_divergence(*pairs, torch.tensor([0, 0]))
+    one, other = (torch.stack([torch.zeros(2), logits[0]], dim=-1) for logits in (first, second))
+    expected = class_divergence(one, other, torch.tensor([0, 0]))
     assert float(decision_divergence(first, second, torch.ones(1, 2))) == pytest.approx(float(expected))
 
 
@@ -291,8 +291,8 @@ def test_a_file_that_cannot_be_replayed_is_told_so(
     ],
 )
 def test_options_that_contradict_each_other_are_refused(params: dict[str, Any], said: str) -> None:
-    plain = {"data": {"name": "x"}, "task": {"name": "text-classification"}, "model": {}, "tokenize": {}}
-    plain |= {"evaluate": {}, "register": {"name": "x"}, "train": {"regularization": params}}
+    plain: dict[str, Any] = {"data": {"name": "x"}, "task": {"name": "text-classification"}, "model": {}}
+    plain |= {"tokenize": {}, "evaluate": {}, "register": {"name": "x"}, "train": {"regularization": params}}
     with pytest.raises(ParamsError, match=rf"train\.regularization\.{said}"):
         check_params(plain)
 

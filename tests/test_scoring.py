@@ -323,7 +323,7 @@ def test_a_second_process_waits_for_the_first(capsys: pytest.CaptureFixture[str]
 )
 def test_an_output_of_another_scoring_is_refused(change: dict[str, Any], found: str) -> None:
     write_csv("other.csv", 6)
-    asked = {"path": write_csv("in.csv", 5)}
+    asked: dict[str, Any] = {"path": write_csv("in.csv", 5)}
     score(**asked)
     with pytest.raises(PipelineError) as caught:
         score(**asked | change)

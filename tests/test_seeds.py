@@ -11,6 +11,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from pydantic import ValidationError
+from transformers import TrainerCallback
 
 from tests.conftest import run
 from tests.test_training import Stop, train, weights
@@ -64,7 +65,7 @@ class Trainings:
         gc.collect()
         assert not any(model() is not None for model in self.models), "an earlier model is still in memory"
         self.began.append(seed)
-        callbacks = [Stop(self.stop[seed])] if seed in self.stop else []
+        callbacks: list[TrainerCallback] = [Stop(self.stop[seed])] if seed in self.stop else []
         found = train(self.checkpoint, self.folder / f"seed-{seed}", callbacks, seed=seed, num_train_epochs=2,
                       learning_rate=0.002)  # fmt: skip
         self.models.append(weakref.ref(found.model))

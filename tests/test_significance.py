@@ -83,7 +83,7 @@ def rate_of_gains(advantage: float, confidence: float, trials: int, *, right_or_
         hardness = generator.normal(size=200)  # what both models share
         first, second = (hardness + shift + generator.normal(size=200) for shift in (advantage, 0.0))
         if right_or_wrong:
-            first, second = first > 0, second > 0
+            first, second = (first > 0).astype(float), (second > 0).astype(float)
         drawn = bootstrap_differences(mean(first), mean(second), 200, resamples=400, seed=trial)
         above += bool(np.quantile(drawn, 1 - confidence) > 0)
     return above / trials

@@ -150,7 +150,8 @@ def test_a_slice_scores_as_its_rows_alone_would() -> None:
     task = a_task(label_names=["bad", "good"])
     predictions = [{"label": label, "score": 0.9, "probabilities": [0.9, 0.1] if label == "bad" else [0.1, 0.9]}
                    for label in ("good", "good", "bad", "bad", "good", "good", "bad", "good")]  # fmt: skip
-    by_f1 = type("ByF1", (type(task),), {"metrics": {"macro_f1": True}}).model_validate(task.model_dump())
+    by_f1_class: type[Task] = type("ByF1", (type(task),), {"metrics": {"macro_f1": True}})
+    by_f1 = by_f1_class.model_validate(task.model_dump())
     score = by_f1.score(predictions, ROWS.to_pylist(), ["bad", "good"])
     wanted = Evaluate(slices=Slices(length_groups=2, labels=False, fewest_rows=4), resamples=200)
     found = measured(ROWS, by_f1, predictions, score, ["bad", "good"], wanted)

@@ -207,7 +207,7 @@ def test_a_training_that_is_told_to_end_saves_and_goes_on_from_the_middle_of_an_
 
 @pytest.mark.parametrize("params", [{}, {"early_stopping_patience": 1}, {"max_steps": 21}])
 def test_a_run_that_had_ended_gives_the_same_result_again(
-    toy_checkpoint: Path, tmp_path: Path, params: dict[str, int]
+    toy_checkpoint: Path, tmp_path: Path, params: dict[str, Any]
 ) -> None:
     first, again = (train(toy_checkpoint, tmp_path, **params) for _ in range(2))
     assert torch.equal(weights(first), weights(again))
@@ -300,7 +300,7 @@ def test_dropout_from_params_reaches_the_model(toy_checkpoint: Path) -> None:
     assert (config.hidden_dropout_prob, config.attention_probs_dropout_prob) == (0.33, 0.22)
 
 
-AUGMENTED = {"augmentation": {"word_dropout": 0.1, "word_swap": 0.2, "masking": 0.1, "typos": 0.1}}
+AUGMENTED: dict[str, Any] = {"augmentation": {"word_dropout": 0.1, "word_swap": 0.2, "masking": 0.1, "typos": 0.1}}
 
 
 def test_an_augmented_run_that_was_cut_short_goes_on_to_the_same_weights(toy_checkpoint: Path, tmp_path: Path) -> None:

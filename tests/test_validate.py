@@ -60,7 +60,7 @@ def write(**files):
 def run(checks=LENIENT, task=None, **data):
     data = {"name": "reviews", "columns": {"id": "id"}, "checks": checks} | data
     task = {"name": "text-classification"} | (task or {})
-    defaults = {"model": {}, "tokenize": {}, "train": {}, "evaluate": {}}
+    defaults: dict[str, dict[str, object]] = {"model": {}, "tokenize": {}, "train": {}, "evaluate": {}}
     params = check_params({"data": data, "task": task, "register": {"name": "reviews"}, **defaults})
     validate.run(Sections(params, validate.SECTIONS))
 
@@ -158,7 +158,7 @@ def test_appended_rows_never_move_old_ones(columns):
 def test_rows_of_a_group_stay_together():
     write(rows=[{**row, "writer": f"w{number // 10}"} for number, row in enumerate(rows(400))])
     run(columns={"id": "id", "group": "writer"})
-    split_of = {row["row"] // 10: set() for row in kept("train")}
+    split_of: dict[int, set[str]] = {row["row"] // 10: set() for row in kept("train")}
     for split in layout.SPLITS:
         for row in kept(split):
             split_of.setdefault(row["row"] // 10, set()).add(split)

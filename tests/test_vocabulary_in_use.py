@@ -85,7 +85,7 @@ def test_dropout_lets_gradients_through_where_it_lets_values_through() -> None:
     states = torch.ones(7, 11, requires_grad=True)
     found = dropout(states, 0.5, training=True)
     found.sum().backward()
-    assert torch.equal(states.grad, found.detach())
+    assert states.grad is not None and torch.equal(states.grad, found.detach())
 
 
 def test_dropout_is_off_outside_training_and_repeats_with_its_seed() -> None:

@@ -3,7 +3,7 @@
 Names and weights stay as they are. A whole model took four times as long to compile on a GPU, and was slower.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from tuneline.optimization import stacks, without_adapter
 
 
 @contextmanager
-def compiled(model: Any, backend: str = "inductor") -> Iterator[None]:
+def compiled(model: Any, backend: str | Callable[..., Any] = "inductor") -> Iterator[None]:
     """Have the layers run as torch.compile makes them. They are compiled when they are first called, for batches of
     any size."""
     modules = [module for stack in stacks(without_adapter(model).base_model) for layer in stack for module in layer]

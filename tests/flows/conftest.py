@@ -71,7 +71,7 @@ class Site:
         return f"http://127.0.0.1:{self.mlflow_port}"
 
     @property
-    def env(self) -> dict[str, str]:
+    def env(self) -> dict[str, Any]:  # of strings; Any, for it is spread beside arguments of other types
         return {
             "PYTHONPATH": f"{self.project}{os.pathsep}{self.project / 'src'}",
             "TUNELINE_HOME": str(self.home),

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ def remote(project: Path) -> Path:
     return remote
 
 
-def host_of(project: Path, name: str) -> tuple[Path, dict[str, str]]:
+def host_of(project: Path, name: str) -> tuple[Path, dict[str, Any]]:
     """A clone with its raw data on a host of its own, and the environment there."""
     clone = project.parent / name
     run("git", "clone", "-q", str(project), str(clone), cwd=project.parent)
@@ -47,7 +48,7 @@ def host_of(project: Path, name: str) -> tuple[Path, dict[str, str]]:
     return clone, {"TUNELINE_HOME": str(project.parent / f"{name}-home"), "PYTHONPATH": str(clone / "src")}
 
 
-def validated(clone: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def validated(clone: Path, env: dict[str, Any]) -> subprocess.CompletedProcess[str]:
     done = run(sys.executable, str(ROOT / "flows/repro.py"), "validate", cwd=clone, **env)
     assert (clone / "data/validated/train.parquet").is_file()
     return done

@@ -86,8 +86,8 @@ def test_a_server_that_hangs_is_given_up_and_training_goes_on(copied: Copy, tmp_
     shutil.rmtree(project / ".tuneline/checkpoints")
     with proxy(server) as front:
         front.fault = lambda request: "slow" if "log-batch" in request else None
-        env = {"MLFLOW_TRACKING_URI": front.address, "MLFLOW_HTTP_REQUEST_TIMEOUT": "1"}
-        done = run("tuneline", "stage", "fine-tune", cwd=project, **env)
+        done = run("tuneline", "stage", "fine-tune", cwd=project, MLFLOW_TRACKING_URI=front.address,
+                   MLFLOW_HTTP_REQUEST_TIMEOUT="1")  # fmt: skip
     assert "Metrics are kept and replayed by register" in done.stderr
     assert sum("log-batch" in each for each in front.seen) <= 3  # one request, tried three times
     assert "fine-tune: 56 steps" in done.stdout

@@ -117,7 +117,7 @@ def spoilt(path: Path) -> Iterator[None]:
 
 def artifacts(number: int) -> Path:
     client = tracking.connect()
-    run_id = client.get_model_version("toy", str(number)).run_id
+    run_id = str(client.get_model_version("toy", str(number)).run_id)
     return Path(client.get_run(run_id).info.artifact_uri.removeprefix("file://"))
 
 
@@ -258,7 +258,9 @@ def test_a_rebuild_gives_identical_bytes_and_less_is_told_with_the_stage_that_di
 
     def held() -> list[Any]:
         versions = client.search_model_versions("name = 'toy'")
-        runs = client.search_runs([client.get_experiment_by_name("tuneline").experiment_id])
+        experiment = client.get_experiment_by_name("tuneline")
+        assert experiment is not None
+        runs = client.search_runs([experiment.experiment_id])
         return [sorted(version.version for version in versions), sorted(run.info.run_id for run in runs)]
 
     before, said = held(), list[str]()

@@ -45,7 +45,7 @@ def test_the_same_numbers_stand_in_every_place(in_project: Path, monkeypatch: py
     model = Path(client.download_artifacts(record["run_id"], "model"))
     assert version.tags["tuneline.model_digest"] == model_digest(model) == model_digest(layout.MODEL)
     card = (model / "README.md").read_text(encoding="utf-8")
-    results = ModelCard(card).data.eval_results or []
+    results = ModelCard(card).data.get("eval_results", [])
     assert {each.metric_type: each.metric_value for each in results} == metrics
 
     page = layout.REPORT.read_bytes()

@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.slow
 STAGES = ["validate", "tokenize", "fine-tune", "evaluate", "register"]
 
 
-def repro(project: Path, **env: str) -> list[str]:
+def repro(project: Path, **env: Any) -> list[str]:
     """Run dvc repro; the stages that ran, in order."""
     return re.findall(r"Running stage '(.*?)'", run("dvc", "repro", cwd=project, **env).stdout)
 
@@ -49,7 +50,7 @@ def test_one_command_takes_raw_rows_to_a_champion_and_a_second_changes_nothing(p
         "print(model.predict(['good kettle number 3', 'awful lamp number 4'])['label'].tolist())\n"
         "import tuneline; print(tuneline.__file__)"
     )
-    env = {
+    env: dict[str, Any] = {
         "MLFLOW_TRACKING_URI": f"sqlite:///{project / 'mlflow.db'}",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     }
@@ -106,10 +107,10 @@ def test_a_second_server_gets_the_whole_run_and_a_model_from_the_cache(project: 
     counts = []
     for uri in (f"sqlite:///{project / 'mlflow.db'}", other):
         client = mlflow.MlflowClient(uri, uri)
-        version = client.get_model_version_by_alias("toy", "champion")
-        points = client.get_metric_history(version.run_id, "train_loss")
+        run_id = str(client.get_model_version_by_alias("toy", "champion").run_id)
+        points = client.get_metric_history(run_id, "train_loss")
         counts.append([(point.step, point.value) for point in points])
-        assert client.get_run(version.run_id).data.params["train.learning_rate"] == "0.005"
+        assert client.get_run(run_id).data.params["train.learning_rate"] == "0.005"
     assert counts[0] == counts[1] != []
 
     # A version never comes without its scores and its report: they go first.

@@ -44,7 +44,7 @@ def varied(draw: st.DrawFn, value: Any) -> Any:
 
 @st.composite
 def rows_like(draw: st.DrawFn, rows: list[Row]) -> Row:
-    return varied(draw, draw(st.sampled_from(rows)))  # type: ignore[no-any-return]
+    return varied(draw, draw(st.sampled_from(rows)))
 
 
 @pytest.mark.parametrize("name", CASES)

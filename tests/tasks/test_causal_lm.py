@@ -122,7 +122,7 @@ def test_a_continuation_is_the_likeliest_token_each_time(toy_checkpoint: Path, v
     predictor = Predictor(lm, [], model, tokenizer, 16)
     [found] = predictor.predict([{"text": "the lamp"}])
     ids = lm.encode(tokenizer, [{"text": "the lamp"}], [])[0]["input_ids"]
-    expected = []
+    expected: list[int] = []
     for _ in range(3):
         expected.append(int(model(torch.tensor([ids + expected])).logits[0, -1].argmax()))
         if expected[-1] == ids[0]:

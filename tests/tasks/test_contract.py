@@ -339,7 +339,8 @@ def test_what_behavioural_tests_look_at_is_part_of_the_answer(case: dict[str, An
         if not isinstance(task, PushedTask):
             continue
         if task.pushed == "label":
-            assert set(task.observed(prediction).labels) <= {*labels, NO_LABEL}
+            observed = task.observed(prediction).labels
+            assert observed is not None and set(observed) <= {*labels, NO_LABEL}
             assert all(0 <= task.degree(prediction, labels, label) <= 1 for label in labels)
         else:
             assert task.degree(prediction, labels, None) == prediction[task.answer]

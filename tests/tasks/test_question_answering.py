@@ -328,7 +328,7 @@ def validated() -> dict[tuple[str, int], tuple[str, str]]:
     checks = {f"max_{share}": 1 for share in shares}
     sections = {"data": {"name": "squad", "checks": checks}, "task": {"name": "question-answering"},
                 "register": {"name": "squad"}}  # fmt: skip
-    empty = {section: {} for section in ("model", "tokenize", "train", "evaluate")}
+    empty: dict[str, dict[str, Any]] = {section: {} for section in ("model", "tokenize", "train", "evaluate")}
     validate.run(Sections(check_params(sections | empty), validate.SECTIONS))
     lines = pq.read_table(layout.REJECTS).to_pylist()
     return {(Path(line["file"]).stem, line["row"]): (line["column"], line["reason"]) for line in reversed(lines)}
@@ -344,7 +344,7 @@ def test_answers_are_read_in_the_layout_of_squad_and_in_that_of_the_hub(folder: 
         {**texts, "answers": {"text": [], "answer_start": []}},
         {**texts, "answers": None},
     )
-    expected = [[{"text": "Ada", "answer_start": 0}]] * 2 + [[], None]
+    expected: list[Any] = [[{"text": "Ada", "answer_start": 0}]] * 2 + [[], None]
     assert read() == expected
     (folder / "a.jsonl").unlink()
     hub = pa.array([{"text": ["Ada"], "answer_start": [0]}],

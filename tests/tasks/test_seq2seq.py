@@ -55,7 +55,7 @@ def toy_bart() -> Any:
 def toy_t5() -> Any:
     from transformers import T5Config, T5ForConditionalGeneration  # noqa: PLC0415
 
-    config = T5Config(
+    config = T5Config(  # type: ignore[call-arg]  # any option of generation is taken, and this one is not declared
         vocab_size=len(WORDS) + 4, d_model=32, d_kv=16, d_ff=64, num_layers=1, num_heads=2,
         pad_token_id=0, eos_token_id=3, decoder_start_token_id=0,
     )  # fmt: skip
@@ -284,7 +284,7 @@ def test_prediction_needs_neither_rouge_score_nor_sacrebleu() -> None:
 
 
 def params(**sections: Any) -> dict[str, Any]:
-    rest = {name: {} for name in ("model", "tokenize", "train", "evaluate")}
+    rest: dict[str, dict[str, Any]] = {name: {} for name in ("model", "tokenize", "train", "evaluate")}
     return {"data": {"name": "toy"}, "task": {"name": "seq2seq", "goal": "translation"}, **rest,
             "register": {"name": "toy"}, **sections}  # fmt: skip
 

@@ -71,7 +71,7 @@ def test_without_a_problem_type_each_text_has_one_label() -> None:
     ],
 )
 def test_options_that_do_not_fit_are_refused(section: dict[str, Any], said: str) -> None:
-    plain = {name: {} for name in ("model", "tokenize", "train", "evaluate")}
+    plain: dict[str, dict[str, Any]] = {name: {} for name in ("model", "tokenize", "train", "evaluate")}
     params = {"data": {"name": "x"}, "register": {"name": "x"}, "task": {"name": "text-classification", **section}}
     with pytest.raises(ParamsError) as refused:
         check_params({**params, **plain})
@@ -79,7 +79,7 @@ def test_options_that_do_not_fit_are_refused(section: dict[str, Any], said: str)
 
 
 def test_a_loss_of_numbers_has_no_class_weights() -> None:
-    plain = {name: {} for name in ("model", "tokenize", "evaluate")}
+    plain: dict[str, dict[str, Any]] = {name: {} for name in ("model", "tokenize", "evaluate")}
     params = {"data": {"name": "x"}, "register": {"name": "x"}, "train": {"class_weights": "balanced"}}
     with pytest.raises(ParamsError, match=r"train\.class_weights: makes no sense"):
         check_params({**params, **plain, "task": {"name": "text-classification", "problem_type": "regression"}})

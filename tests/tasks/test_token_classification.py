@@ -213,7 +213,7 @@ def validated(**options: Any) -> dict[int, tuple[str, str]]:
     shares = ("rejected_share", "control_characters", "duplicate_share", "near_duplicate_share", "leaked_share")
     checks = {f"max_{share}": 1 for share in shares}
     params = {"data": {"name": "words", "checks": checks}, "task": NER | options, "register": {"name": "words"}}
-    empty = {section: {} for section in ("model", "tokenize", "train", "evaluate")}
+    empty: dict[str, dict[str, Any]] = {section: {} for section in ("model", "tokenize", "train", "evaluate")}
     validate.run(Sections(check_params(params | empty), validate.SECTIONS))
     return {line["row"]: (line["column"], line["reason"]) for line in pq.read_table(layout.REJECTS).to_pylist()}
 

@@ -73,7 +73,7 @@ if ROOT:
     stage, _, number = os.environ.get("TUNELINE_KILL_AT", "").partition(" ")
     points = Points(int(number) if number and stage == _name() else None)
     sys.addaudithook(points.hear)
-    if counts := os.environ.get("TUNELINE_KILL_COUNTS"):
+    if counts := os.environ.get("TUNELINE_KILL_COUNTS", ""):
 
         @atexit.register
         def tell() -> None:
