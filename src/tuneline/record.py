@@ -1,6 +1,7 @@
 """What a version of the registry records, so that it can be explained, compared and built again.
 
-    lineage/params.yaml  dvc.yaml  dvc.lock  raw.dvc     the very files
+    lineage/params.yaml  dvc.yaml  raw.dvc               the very files
+    lineage/dvc.lock                                     the part of it about the stages that make a version
     lineage/environment.txt                              libraries and processor
     lineage/rows.parquet                                 every kept row, by the digest of its texts
     evaluation.json  predictions.parquet                 scores with intervals, and what was predicted
@@ -68,11 +69,11 @@ def log(client: MlflowClient, run_id: str, params: Sections, training: Mapping[s
         for artifact, source in (
             (PARAMS, layout.PARAMS),
             (PIPELINE, layout.PIPELINE),
-            (LOCK, layout.LOCK),
             (RAW, pointer),
         ):
             if source.is_file():  # raw data may lie in git itself, and then has no .dvc file
                 shutil.copyfile(source, Path(scratch) / artifact)
+        YAML().dump(_about_its_making(lock), Path(scratch) / LOCK)
         surroundings = str(environment.this())
         (Path(scratch) / ENVIRONMENT).write_text(surroundings, encoding="utf-8")
         write_rows(Path(scratch) / ROWS, _rows(params.task), schema_of(ROW_TYPES))
@@ -92,6 +93,11 @@ def log(client: MlflowClient, run_id: str, params: Sections, training: Mapping[s
         TOKENIZER: tokenizer_digest(layout.VOCABULARY),
         CHECKPOINT: str(training["checkpoint"]),
     }
+
+
+def _about_its_making(lock: Mapping[str, Any]) -> dict[str, Any]:
+    """dvc.lock without register, of which it holds an earlier run, if any."""
+    return {**lock, "stages": {stage: lock["stages"][stage] for stage in STAGES}}
 
 
 def holds(version: ModelVersion, evaluation: Path) -> bool:

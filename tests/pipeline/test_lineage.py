@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from ruamel.yaml import YAML
 
 from tests.conftest import make_project, run
 from tuneline import diffing, explaining, raw_places, rebuilding, record, recorded, registry, tracking
@@ -131,6 +132,9 @@ def test_a_version_records_the_very_files_it_was_made_with(project: Path) -> Non
     assert (place / "lineage/raw.dvc").read_bytes() == (project / "data/raw/toy.dvc").read_bytes()
     for name in ("predictions.parquet", "evaluation.json"):
         assert (place / name).read_bytes() == (project / "data/reports" / name).read_bytes()
+    told = YAML(typ="safe").load(place / "lineage/dvc.lock")["stages"]
+    whole = YAML(typ="safe").load(project / "dvc.lock")["stages"]
+    assert told == {stage: whole[stage] for stage in record.STAGES}  # of register it could hold the run before alone
     with recorded.opened("toy@2") as version:
         assert {version.state(artifact) for artifact in json.loads(str(version.tag(record.FILES)))} == {"present"}
         assert version.tag(record.RAW_SOURCE) == "data/sample/toy"
