@@ -1,9 +1,9 @@
 """What git knows of this checkout, and of a commit."""
 
-import tarfile
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from zipfile import ZipFile
 
 from tuneline.commands import output
 from tuneline.errors import PipelineError
@@ -55,13 +55,13 @@ def origin_holds(commit: str, address: str) -> bool:
 
 def export(commit: str, path: str, folder: Path, repository: Path = Path()) -> Path | None:
     """A file or folder of a commit, written under `folder`; None where the commit has no such path."""
-    archive = folder / "archive.tar"
+    archive = folder / "archive.zip"
     try:
-        _git("archive", "--format=tar", f"--output={archive.absolute()}", commit, "--", path, folder=repository)
+        _git("archive", "--format=zip", f"--output={archive.absolute()}", commit, "--", path, folder=repository)
     except (GitError, OSError):
         return None
-    with tarfile.open(archive) as files:
-        files.extractall(folder, filter="data")
+    with ZipFile(archive) as files:
+        files.extractall(folder)  # which writes nothing outside of it
     archive.unlink()
     return folder / path
 
