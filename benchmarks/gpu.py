@@ -34,7 +34,6 @@ import numpy as np
 import torch
 import transformers
 from tokenizers import Tokenizer, models
-from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tuneline.batching import PadBatch
@@ -128,17 +127,6 @@ class SecondEpoch(TrainerCallback):
             self.seconds = time.perf_counter() - self.started
 
 
-class Rows(Dataset[Feature]):
-    def __init__(self, features: list[Feature]) -> None:
-        self.features = features
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def __getitem__(self, index: int) -> Feature:
-        return self.features[index]
-
-
 def padded_to_longest(features: list[Feature]) -> dict[str, torch.Tensor]:
     batch = PadBatch(0)(features)
     missing = LONGEST - batch["input_ids"].shape[1]
@@ -157,7 +145,7 @@ def trained(contender: Contender, way: str, features: list[Feature], clock: Seco
                 save_strategy="no", report_to=[], use_cpu=cpu, remove_unused_columns=False,
             )  # fmt: skip
             Trainer(
-                model=contender.model(), args=arguments, train_dataset=Rows(features), data_collator=padded_to_longest,
+                model=contender.model(), args=arguments, train_dataset=features, data_collator=padded_to_longest,
                 callbacks=[clock],
             ).train()  # fmt: skip
             return

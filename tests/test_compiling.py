@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from torch.nn import functional
 
+from tests.flash import attended_rows
 from tuneline import within_rows
 from tuneline.compiling import compiled
 from tuneline.padding_free import freed
@@ -53,14 +53,13 @@ def test_a_compiled_model_answers_as_before_and_is_left_as_it_was() -> None:
 
 @torch.library.custom_op("tuneline_tests::flash", mutates_args=())
 def flash(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: torch.Tensor, bounds: torch.Tensor, longest: int
-) -> torch.Tensor:
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, asked: torch.Tensor, bounds: torch.Tensor,
+    longest: int, scale: float,
+) -> torch.Tensor:  # fmt: skip
     """As a GPU's kernels: one operation, of which torch.compile sees no more than its name."""
     found = torch.empty_like(query)
-    places = asked.tolist(), bounds.tolist()
-    for first, last, start, end in zip(places[0], places[0][1:], places[1], places[1][1:], strict=False):
-        q, k, v = (each.transpose(0, 1) for each in (query[first:last], key[start:end], value[start:end]))
-        found[first:last] = functional.scaled_dot_product_attention(q, k, v).transpose(0, 1)
+    for queries, _, answers in attended_rows(query, key, value, asked, bounds, causal=False, scale=scale):
+        found[queries] = answers
     return found
 
 
@@ -70,8 +69,11 @@ def _(query: torch.Tensor, *_: Any) -> torch.Tensor:
 
 
 def test_one_layer_is_compiled_for_all_and_for_batches_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    def kernel(query: Any, key: Any, value: Any, asked: Any, bounds: Any, _: int, longest: int, *__: Any, **___: Any):
-        return (torch.ops.tuneline_tests.flash(query, key, value, asked, bounds, longest),)
+    def kernel(
+        query: Any, key: Any, value: Any, asked: Any, bounds: Any, _: int, longest: int, *__: Any, scale: float,
+        **___: Any,
+    ) -> tuple[torch.Tensor]:  # fmt: skip
+        return (torch.ops.tuneline_tests.flash(query, key, value, asked, bounds, longest, scale),)
 
     monkeypatch.setattr(within_rows, "_can_flash", lambda *_: True)
     monkeypatch.setattr(torch.ops.aten, "_flash_attention_forward", kernel)

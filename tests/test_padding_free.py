@@ -8,6 +8,7 @@ import torch
 import transformers
 from torch.nn import functional
 
+from tests.flash import attended_rows
 from tuneline import padding_free, within_rows
 from tuneline.padding_free import freed
 from tuneline.tasks.base import Head
@@ -69,7 +70,7 @@ class Flash(torch.autograd.Function):
         ctx.save_for_backward(*inputs[:5])
         ctx.options = inputs[5:]
         found = torch.full_like(inputs[0], torch.nan)
-        for queries, _, answers in Flash.rows(*inputs):
+        for queries, _, answers in attended_rows(*inputs):
             found[queries] = answers
         return found
 
@@ -79,20 +80,11 @@ class Flash(torch.autograd.Function):
         found = [torch.full_like(each, torch.nan) for each in states]
         with torch.enable_grad():
             query, key, value = (each.detach().requires_grad_() for each in states)
-            for queries, keys, answers in Flash.rows(query, key, value, asked, bounds, *ctx.options):
+            for queries, keys, answers in attended_rows(query, key, value, asked, bounds, *ctx.options):
                 slopes = torch.autograd.grad(answers, (query, key, value), above[0][queries])
                 for slope, own, place in zip(found, slopes, (queries, keys, keys), strict=True):
                     slope[place] = own[place]
         return *found, None, None, None, None
-
-    @staticmethod
-    def rows(query: Any, key: Any, value: Any, asked: Any, bounds: Any, causal: bool, scale: float) -> Any:
-        assert len(asked) == len(bounds)
-        for first, last, start, end in zip(asked, asked[1:], bounds, bounds[1:], strict=False):
-            queries, keys = slice(first, last), slice(start, end)
-            q, k, v = (each[part].transpose(0, 1) for each, part in ((query, queries), (key, keys), (value, keys)))
-            answers = functional.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale)
-            yield queries, keys, answers.transpose(0, 1)
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "flash"])

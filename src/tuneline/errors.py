@@ -6,7 +6,7 @@
     ├── CheckpointError   pretrained weights and tokenizers
     ├── StorageError      the disk: no space, no permission
     ├── DeviceError       the GPUs of this host
-    ├── Diverged          a training whose loss is no number any more
+    ├── Diverged          a training whose loss or weights are no numbers any more
     ├── Undefined         a metric that is no number, or too few rows to compare it
     └── TrackingError     MLflow: the tracking server and the registry
         ├── ServerAway    it does not answer; the same command may succeed later
@@ -46,7 +46,7 @@ class DeviceError(PipelineError):
 
 
 class Diverged(PipelineError):
-    """A training whose loss is no number any more."""
+    """A training whose loss or weights are no numbers any more."""
 
 
 class Undefined(PipelineError):
